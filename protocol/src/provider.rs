@@ -1,0 +1,132 @@
+//! What the relay can speak to upstreams. A provider says how to dial, what it can do, how to encode
+//! and decode; it never sends, retries or logs.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::request::Credential;
+use crate::{AudioFormat, Command, ContextId, Event, Fault, Frame, FrameRef, SynthesisSpec, UpstreamFault};
+
+/// How many streams a link of this vendor can carry, and when it can be used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Many contexts at once, told apart on the wire.
+    Contexts {
+        /// Most contexts at once on one link.
+        per_link: usize,
+    },
+    /// One stream at a time; used again after a proven clean end.
+    Lease,
+    /// One stream, then the link is closed.
+    Once,
+}
+
+/// What a vendor's protocol can do, and the times that are facts of the vendor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capabilities {
+    /// How links are shared.
+    pub sharing: Sharing,
+    /// Whether the vendor tells word times.
+    pub words: bool,
+    /// How long an idle link may be trusted.
+    pub idle: Duration,
+    /// How long a cancelled context is waited for before its link counts as dirty.
+    pub cancel_grace: Duration,
+}
+
+/// Where and how to connect. Two streams may share links only if their dials are equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dial {
+    /// A WebSocket upgrade.
+    WebSocket {
+        /// `ws://` or `wss://` address with path and query, no secret in it where the vendor allows.
+        url: String,
+        /// Header fields of the upgrade; values may be secret.
+        headers: Vec<(&'static str, Credential)>,
+    },
+    /// The embedded voice: a child process of the relay's own binary.
+    VoiceWorker,
+}
+
+/// What the config says of an upstream, as far as a provider needs it.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Base address; the provider adds its path.
+    pub url: String,
+    /// The provider key, if the kind needs one.
+    pub api_key: Option<Credential>,
+}
+
+/// A voice an upstream offers by itself, without configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownVoice {
+    /// The upstream's name for it.
+    pub name: &'static str,
+    /// Its language tag.
+    pub language: &'static str,
+}
+
+/// One kind of upstream.
+pub trait Provider: Send + Sync {
+    /// The kind, as in the config and metric labels.
+    fn kind(&self) -> &'static str;
+
+    /// The vendor's own address.
+    fn default_url(&self) -> &'static str;
+
+    /// Whether the upstream needs a provider key.
+    fn needs_key(&self) -> bool {
+        true
+    }
+
+    /// What its protocol can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Voices that need no configuration.
+    fn voices(&self) -> &'static [KnownVoice] {
+        &[]
+    }
+
+    /// The format to ask the upstream for when the client wants `wanted`: the same where the vendor
+    /// makes it, else the one that loses least when converted.
+    fn format(&self, wanted: &AudioFormat) -> AudioFormat;
+
+    /// Checks the client's provider-specific settings and the voice's name.
+    ///
+    /// # Errors
+    /// `invalid_request` naming the option, or `unknown_voice`.
+    fn validate(&self, voice: &str, options: &Map<String, Value>) -> Result<(), Fault>;
+
+    /// How to connect for this stream.
+    fn dial(&self, account: &Account, spec: &SynthesisSpec) -> Dial;
+
+    /// A fresh codec for one new link. `seed` is random and makes context names unique among links.
+    fn codec(&self, seed: u64) -> Box<dyn ProviderCodec>;
+}
+
+/// Translates for one link. Holds what one connection's protocol must remember and nothing else.
+pub trait ProviderCodec: Send {
+    /// One command of a context as frames, appended to `out` in order.
+    fn encode(&mut self, context: ContextId, command: &Command, out: &mut Vec<Frame>);
+
+    /// One frame from the vendor as events, appended to `out`. Events for a context that was
+    /// cancelled are still yielded: the link knows which contexts are dead.
+    ///
+    /// # Errors
+    /// The frame breaks the vendor's protocol; the link drops it and counts.
+    fn decode(&mut self, frame: FrameRef<'_>, out: &mut Vec<(ContextId, Event)>)
+    -> Result<(), UpstreamFault>;
+}
+
+/// Every kind of upstream, one row each.
+#[must_use]
+pub fn providers() -> &'static [&'static dyn Provider] {
+    &[&crate::vendor::embedded::provider::Embedded, &crate::vendor::cartesia::provider::Cartesia]
+}
+
+/// The provider of that kind.
+#[must_use]
+pub fn provider(kind: &str) -> Option<&'static dyn Provider> {
+    providers().iter().copied().find(|provider| provider.kind() == kind)
+}

@@ -1,0 +1,2 @@
+//! Cartesia (stub).
+pub mod provider;

@@ -1,0 +1,2 @@
+//! Embedded voice (stub).
+pub mod provider;

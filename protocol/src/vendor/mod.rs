@@ -1,0 +1,6 @@
+//! One folder per wire protocol: `messages.rs` shared by both ends, `provider.rs` (what we speak to
+//! it), `dialect.rs` (what we speak as it).
+
+pub mod cartesia;
+pub mod embedded;
+pub mod native;

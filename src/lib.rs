@@ -1,0 +1,4 @@
+//! The relay: a thin shell around `voxrelay-protocol` that waits, obeys and counts.
+
+pub mod config;
+pub mod drain;
