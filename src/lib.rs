@@ -2,3 +2,7 @@
 
 pub mod config;
 pub mod drain;
+pub mod lease;
+pub mod link;
+pub mod pool;
+pub mod transport;
