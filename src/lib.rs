@@ -1,5 +1,8 @@
 //! The relay: a thin shell around `voxrelay-protocol` that waits, obeys and counts.
 
+pub mod accept;
 pub mod config;
 pub mod drain;
 pub mod metrics;
+pub mod operator;
+pub mod telemetry;

@@ -1,6 +1,8 @@
 //! The table of everything the relay counts. `docs/metrics.md` is made from it and every row has a
 //! panel in `grafana/`; tests compare the three.
 
+use std::fmt::Write as _;
+
 /// What a metric is, and how it is written in the exposition.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
@@ -170,6 +172,24 @@ catalogue! {
     MAX_FDS "process_max_fds" Gauge, Count, [], "File descriptors allowed.";
     THREADS "process_threads" Gauge, Count, [], "Threads of the process.";
     START_TIME "process_start_time_seconds" Gauge, Seconds, [], "When the process started, in Unix time.";
+}
+
+/// The catalogue as the table of `docs/metrics.md`.
+#[must_use]
+pub fn reference() -> String {
+    let mut out = String::from("| metric | kind | unit | labels | what it tells |\n|---|---|---|---|---|\n");
+    for metric in CATALOGUE {
+        let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | {} | {labels} | {} |",
+            metric.name,
+            metric.kind.as_str(),
+            metric.unit.as_str(),
+            metric.help
+        );
+    }
+    out
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod session;
 mod stream;
 mod upstream;
 
-pub use catalogue::{CATALOGUE, Kind, Metric, Unit};
+pub use catalogue::{CATALOGUE, Kind, Metric, Unit, reference};
 pub use labels::*;
 pub use playback::Playback;
 pub use recorder::render;

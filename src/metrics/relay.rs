@@ -50,15 +50,10 @@ pub(super) fn expose_relay() {
     LazyLock::force(&RELAY);
 }
 
-/// Keeps the recorder small and measures the scheduler until the drain is over. Call once a relay.
+/// Keeps the recorder small and measures the scheduler until the end. Call once a relay.
 pub fn keep(drain: &Drain) {
     let own = drain.clone();
-    drain.spawn(async move {
-        tokio::select! {
-            () = probe(&own) => {}
-            () = own.begun() => {}
-        }
-    });
+    drain.spawn_until_cut(async move { probe(&own).await });
 }
 
 async fn probe(drain: &Drain) {
