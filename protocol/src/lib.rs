@@ -22,6 +22,7 @@ pub mod segment;
 pub mod session;
 pub mod transcript;
 pub mod vendor;
+pub mod words;
 
 pub use audio::{AudioFormat, Container, Encoding};
 pub use command::{Command, ContextId, SynthesisSpec};
