@@ -22,6 +22,7 @@ mod secret;
 mod tree;
 mod upstreams;
 
+pub use defaults::DEFAULT_NAME;
 pub use fault::ConfigFault;
 pub use load::{ENVIRONMENT_PREFIX, environment};
 

@@ -2,9 +2,11 @@
 //! who holds a key; that is the store's business.
 
 mod pepper;
+mod scope;
 mod secret;
 
 pub use pepper::{Pepper, PepperError};
+pub use scope::Scope;
 pub use secret::{KeyFault, KeyHash, Secret};
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
