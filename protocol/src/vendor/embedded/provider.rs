@@ -10,6 +10,9 @@ impl Provider for Embedded {
     fn default_url(&self) -> &'static str {
         ""
     }
+    fn needs_key(&self) -> bool {
+        false
+    }
     fn capabilities(&self) -> Capabilities {
         unimplemented!()
     }
