@@ -102,7 +102,7 @@ fn judge(piece: &str, rest: &str) -> Verdict {
     let bare = spoken.trim_end_matches(|c: char| !c.is_alphanumeric() && !is_terminator(c));
     let last = bare.chars().next_back().unwrap_or(' ');
     if space.contains(is_line_end) {
-        return if is_terminator(last) { Verdict::End } else { judge_line(rest) };
+        return judge_line(bare, spoken, rest);
     }
     match last {
         '.' => judge_full_stop(bare, space, rest),
@@ -111,11 +111,23 @@ fn judge(piece: &str, rest: &str) -> Verdict {
     }
 }
 
-/// A line without a full stop is a heading or an item, unless it was only wrapped.
-fn judge_line(rest: &str) -> Verdict {
+/// Lines of at least so many characters may have been wrapped by hand.
+const WRAPPED_LINE: usize = 45;
+
+/// Unicode ends a sentence with every line. A line without a full stop is a heading or an item of a
+/// list, unless it goes on with a small letter, or was long enough to be wrapped before a word.
+fn judge_line(bare: &str, spoken: &str, rest: &str) -> Verdict {
+    let abbreviated = is_abbreviation(bare, rest);
+    if bare.ends_with(is_terminator) && !abbreviated {
+        return Verdict::End;
+    }
+    let line = spoken.rsplit(is_line_end).next().unwrap_or(spoken);
     match rest.chars().find(|c| !c.is_whitespace() || is_line_end(*c)) {
         None => Verdict::Unsure,
         Some(next) if next.is_lowercase() => Verdict::No,
+        Some(next) if next.is_alphabetic() && (abbreviated || line.chars().count() >= WRAPPED_LINE) => {
+            Verdict::No
+        }
         Some(_) => Verdict::End,
     }
 }
@@ -158,7 +170,7 @@ const BEFORE_NUMBER: [&str; 23] = [
 
 /// Whether the full stop at the end of `bare` belongs to its word.
 fn is_abbreviation(bare: &str, rest: &str) -> bool {
-    let text = bare.strip_suffix('.').unwrap_or(bare);
+    let Some(text) = bare.strip_suffix('.') else { return false };
     let starts_word =
         |c: char| c.is_whitespace() || "([{<\"'\u{2018}\u{201c}\u{ab}\u{2013}\u{2014}-/".contains(c);
     let word = text.rsplit(starts_word).next().unwrap_or(text);

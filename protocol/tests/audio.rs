@@ -184,6 +184,14 @@ fn resampling_holds_back_only_milliseconds() {
     }
 }
 
+#[test]
+fn unusual_rates_keep_their_length_too() {
+    for (from, to) in [(4_000, 48_000), (192_000, 8_000), (8_000, 47_999), (47_999, 8_001), (8_001, 8_000)] {
+        let out = convert(s16(from), s16(to), &vec![0; from as usize * 2]);
+        assert_eq!(out.len(), to as usize * 2, "one second from {from} to {to}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 48,

@@ -28,6 +28,12 @@ fn sentences_end_where_a_reader_would_pause() {
         &["1. First do this. ", "2. Then do that."],
         &["Really?! ", "Yes."],
         &["A heading\n", "A line that was\nwrapped by hand. ", "End."],
+        &[
+            "It was the best of times, it was the worst of\nTimes that anybody had seen, said old Mr.\nSmith. ",
+            "Yes.\n",
+            "\nA new paragraph that is long enough to be wrapped\n",
+            "\nThe last.",
+        ],
         &["- one item\n", "- another item\n", "\nA paragraph."],
         &["क्या हाल है। ", "ठीक है। ", "अच्छा"],
         &["ما اسمك؟ ", "أنا"],
