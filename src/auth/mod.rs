@@ -7,5 +7,5 @@ mod throttle;
 mod watch;
 
 pub use caller::Caller;
-pub use check::{AuthResult, Authenticator, Checked};
+pub use check::{Authenticator, Checked};
 pub use throttle::Throttle;

@@ -81,9 +81,10 @@ fn read(root: &Node, faults: &Faults, around: &Surroundings) -> Config {
 
 fn server(mut section: Section<'_>) -> Server {
     let listen = section.address("listen", Server::default().listen);
+    let origins = section.texts("origins", "https://app.example.com");
     section.not_yet("tls", "remove it and put a proxy that speaks TLS in front");
     section.done();
-    Server { listen }
+    Server { listen, origins }
 }
 
 fn operator(mut section: Section<'_>, server: &Server, around: &Surroundings) -> Operator {
@@ -192,6 +193,10 @@ fn limits(mut section: Section<'_>) -> Limits {
             1..=100_000_000,
         ),
         message_bytes: section.count("message_bytes", defaults.message_bytes, KIB..=16 * MIB),
+        messages_per_second: section.small("messages_per_second", defaults.messages_per_second),
+        messages_burst: section.small("messages_burst", defaults.messages_burst),
+        controls_per_second: section.small("controls_per_second", defaults.controls_per_second),
+        controls_burst: section.small("controls_burst", defaults.controls_burst),
         text_buffer: section.count("text_buffer", defaults.text_buffer, KIB..=16 * MIB),
         stream_buffer: section.count("stream_buffer", defaults.stream_buffer, 16 * KIB..=256 * MIB),
         head_timeout: section.duration("head_timeout", defaults.head_timeout, 10 * MINUTE),
