@@ -18,7 +18,7 @@ pub struct Args {
 
 /// Runs a relay until it is told to stop.
 pub async fn run(args: Args) -> Result<(), CliError> {
-    let config = load(args.config.as_deref())?;
+    let config = Config::load(args.config.as_deref(), environment()).map_err(CliError::Config)?;
     telemetry::init(config.log).map_err(|error| CliError::Failed(error.to_string()))?;
     // Caught from the beginning: a stop that comes while starting is not lost.
     let mut stop = Stop::new()?;
@@ -37,14 +37,6 @@ pub async fn run(args: Args) -> Result<(), CliError> {
         }
         now = again => now,
     }
-}
-
-/// The configuration, or every fault in it.
-pub fn load(file: Option<&std::path::Path>) -> Result<Config, CliError> {
-    Config::load(file, environment()).map_err(|faults| {
-        let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        CliError::Config(format!("the configuration does not load\n{}", lines.join("\n")))
-    })
 }
 
 fn announce(relay: &Relay) {

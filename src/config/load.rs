@@ -15,6 +15,9 @@ use super::{Auth, AuthMode, Config, ConfigFault, Limits, Log, Operator, Plan, Se
 /// What the name of a variable begins with that stands for a setting.
 pub const ENVIRONMENT_PREFIX: &str = "VOXRELAY__";
 
+/// The shortest pepper taken, in bytes.
+pub const SHORTEST_PEPPER: usize = 16;
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const MINUTE: Duration = Duration::from_secs(60);
 const KIB: u64 = 1024;
@@ -126,13 +129,10 @@ fn auth(mut section: Section<'_>, server: &Server, around: &Surroundings) -> Aut
             ),
         );
     }
-    if auth.pepper.as_ref().is_some_and(|pepper| pepper.expose().len() < crate::keys::Pepper::SHORTEST) {
+    if auth.pepper.as_ref().is_some_and(|pepper| pepper.expose().len() < SHORTEST_PEPPER) {
         section.fault(
             &section.place_of("pepper"),
-            format!(
-                "pepper is shorter than {} bytes; make one with: openssl rand -hex 32",
-                crate::keys::Pepper::SHORTEST
-            ),
+            format!("pepper is shorter than {} bytes; make one with: openssl rand -hex 32", SHORTEST_PEPPER),
         );
     }
     section.done();
@@ -233,7 +233,8 @@ fn plans(section: Section<'_>) -> BTreeMap<String, Plan> {
 }
 
 /// Why `name` cannot name a plan, an upstream or an organisation; they appear in labels and commands.
-pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
+#[must_use]
+pub fn name_problem(name: &str) -> Option<&'static str> {
     let fits = (1..=64).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
     (!fits).then_some("must be 1 to 64 of A-Z, a-z, 0-9, \"_\", \".\" and \"-\"")

@@ -24,7 +24,7 @@ mod upstreams;
 
 pub use defaults::DEFAULT_NAME;
 pub use fault::ConfigFault;
-pub use load::{ENVIRONMENT_PREFIX, environment};
+pub use load::{ENVIRONMENT_PREFIX, SHORTEST_PEPPER, environment, name_problem};
 
 /// Everything the relay may be told.
 #[derive(Debug, Clone)]
