@@ -2,3 +2,5 @@
 
 pub mod config;
 pub mod drain;
+pub mod transport;
+pub mod voice;
