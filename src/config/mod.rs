@@ -1,4 +1,7 @@
 //! The configuration, already right: whoever holds a [`Config`] need not check it again.
+//!
+//! [`Config::load`] reads a TOML file and the environment (`load`, over `tree` and `reader`) and tells
+//! every fault at once; [`Config::default`] is what a relay without a file runs on.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,6 +11,20 @@ use std::time::Duration;
 
 use voxrelay_protocol::provider::{Account, Provider};
 use voxrelay_protocol::request::Credential;
+
+mod defaults;
+mod describe;
+mod fault;
+mod load;
+mod overlay;
+mod reader;
+mod secret;
+mod tree;
+mod upstreams;
+
+pub use defaults::DEFAULT_NAME;
+pub use fault::ConfigFault;
+pub use load::{ENVIRONMENT_PREFIX, environment};
 
 /// Everything the relay may be told.
 #[derive(Debug, Clone)]

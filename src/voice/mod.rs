@@ -8,8 +8,6 @@ mod inbox;
 #[cfg(feature = "embedded-voice")]
 mod plain;
 #[cfg(feature = "embedded-voice")]
-mod segment;
-#[cfg(feature = "embedded-voice")]
 pub mod worker;
 
 /// Whether this binary was built with the embedded voice.

@@ -9,14 +9,15 @@ use std::sync::Arc;
 
 use voxrelay_pico::Data;
 use voxrelay_protocol::Frame;
+use voxrelay_protocol::segment::Segmenter;
 use voxrelay_protocol::vendor::embedded::messages::{
     FromWorker, HEADER, Header, Kind, SAMPLE_RATE, ToWorker, WorkerError,
 };
+use voxrelay_protocol::words::estimate;
 
 use super::engine::{Prosody, SpeakError, Speaker};
 use super::inbox::Inbox;
 use super::plain::has_letters;
-use super::segment::{Segmenter, estimate};
 
 /// Text without a stop is cut into sentences of this many characters: a sentence is analysed whole
 /// before its first sample.
