@@ -1,0 +1,3 @@
+//! One module for each way of travelling.
+
+pub mod process;
