@@ -1,6 +1,8 @@
 //! Who may import whom. A frame goes down the list of modules and never back up; a broken rule fails with
 //! a sentence that says which line broke it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! Catalogue, dashboard, alerts, runbook and reference tell the same story.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
