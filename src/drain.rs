@@ -21,9 +21,22 @@ impl Drain {
     }
 
     /// Runs a task that a drain waits for.
-    #[allow(clippy::disallowed_methods)] // the only spawn
+    #[allow(clippy::disallowed_methods)] // one of the two spawns
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
+    }
+
+    /// Runs a task that a drain does not wait for: it serves those who finish, and ends when time is
+    /// up. Whoever waited calls [`Drain::cut`] afterwards, also when all ended in time.
+    #[allow(clippy::disallowed_methods)] // the other spawn
+    pub fn spawn_until_cut(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let cut = self.cut.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = cut.cancelled() => {}
+            }
+        });
     }
 
     /// Asks everyone to finish: no new work, end what runs.

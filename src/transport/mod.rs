@@ -1,6 +1,7 @@
 //! Ways of travelling to an upstream. A transport carries whole frames and knows no vendor; it is
 //! dialled from a [`Dial`] and reports everything that goes wrong as an [`UpstreamFault`].
 
+pub mod process;
 pub mod websocket;
 
 use std::pin::Pin;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use voxrelay_protocol::provider::Dial;
-use voxrelay_protocol::{Frame, FrameRef, UpstreamFault};
+use voxrelay_protocol::{FaultKind, Frame, FrameRef, UpstreamFault};
 
 /// What arrived, still in the transport's own buffer.
 #[derive(Debug, Clone)]
@@ -64,14 +65,10 @@ pub async fn dial(dial: &Dial, limit: Duration) -> Result<Transport, UpstreamFau
             let socket = websocket::dial(url, headers, limit).await?;
             Ok(Box::new(socket))
         }
-        Dial::VoiceWorker => worker(limit).await,
+        Dial::VoiceWorker => {
+            let started = tokio::time::timeout(limit, process::dial_worker()).await;
+            let late = |_| UpstreamFault::new(FaultKind::ConnectTimeout, "the voice worker does not start");
+            Ok(Box::new(started.map_err(late)??))
+        }
     }
-}
-
-/// The arm of the embedded voice: `transport::process::dial_worker` belongs here.
-async fn worker(_limit: Duration) -> Result<Transport, UpstreamFault> {
-    Err(UpstreamFault::new(
-        voxrelay_protocol::FaultKind::Refused,
-        "the embedded voice is not part of this build",
-    ))
 }
