@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use common::Common;
+pub use common::Common;
 pub use error::CliError;
 
 /// The self-hosted relay for streaming speech synthesis
@@ -51,7 +51,7 @@ pub fn main() -> ExitCode {
     let command = Cli::parse().command;
     // Before any runtime: the worker is plain and single-purpose, and must start in a blink.
     if matches!(command, Command::VoiceWorker) {
-        return crate::voice::worker_main();
+        return crate::voice::worker::worker_main();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     error::exit_code(match runtime {

@@ -10,7 +10,7 @@ use voxrelay_protocol::{Command, Event, Fault, FaultCode, QuotaScope, Refusal, U
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::lease::{Lease, SendError};
+use crate::lease::{CheckoutKind, Lease, SendError};
 use crate::metrics::{self, UpstreamMetrics};
 use crate::pool::CheckoutError;
 use crate::quota::Permit;
@@ -81,9 +81,9 @@ impl Streams {
         let Some(lease) = self.holding(index).and_then(|holding| holding.lease.as_mut()) else {
             return Ok(());
         };
-        match lease.send(command) {
+        match lease.send(command.clone()) {
             Ok(()) => Ok(()),
-            Err(SendError::Full(command)) => Err(command),
+            Err(SendError::Full) => Err(command),
             // The link is gone: its last event says so, and decides what happens next.
             Err(SendError::Closed) => Ok(()),
         }
@@ -139,7 +139,7 @@ impl Streams {
 
     fn count_first_audio(&self, end: &StreamEnd, upstream: &UpstreamMetrics, lease: Option<&Lease>) {
         let (Some(first), Some(lease)) = (end.first_audio_ms, lease) else { return };
-        upstream.first_audio(lease.checkout().kind, millis(first));
+        upstream.first_audio(came(lease.checkout().kind), millis(first));
         metrics::first_audio_part(metrics::Part::Queue, millis(end.timing.queue_ms));
         metrics::first_audio_part(metrics::Part::Connect, millis(end.timing.connect_ms));
         metrics::first_audio_part(metrics::Part::Upstream, millis(end.timing.upstream_ms));
@@ -227,6 +227,14 @@ fn outcome(outcome: Outcome) -> metrics::Outcome {
         Outcome::Cancelled => metrics::Outcome::Cancelled,
         Outcome::Failed => metrics::Outcome::Failed,
         Outcome::Refused => metrics::Outcome::Refused,
+    }
+}
+
+fn came(kind: CheckoutKind) -> metrics::Checkout {
+    match kind {
+        CheckoutKind::Hit => metrics::Checkout::Hit,
+        CheckoutKind::Warm => metrics::Checkout::Warm,
+        CheckoutKind::Cold => metrics::Checkout::Cold,
     }
 }
 
