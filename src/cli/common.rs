@@ -30,7 +30,7 @@ impl Common {
         Config::load(self.config.as_deref(), environment()).map_err(CliError::Config)
     }
 
-    /// The store of that config; made if there is none.
+    /// The store of that config; made if there is none. Close it when done.
     ///
     /// # Errors
     /// It cannot be opened.

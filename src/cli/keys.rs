@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::common::{Common, pairs, table, time};
 use super::error::CliError;
 use crate::keys::{Scope, Secret};
-use crate::store::{DEFAULT_ORG, KeyRecord, NewKey, Usage};
+use crate::store::{DEFAULT_ORG, KeyRecord, NewKey, Store, Usage};
 
 /// `voxrelay keys`
 #[derive(Debug, clap::Args)]
@@ -85,6 +85,9 @@ fn parse_expiry(text: &str) -> Result<SystemTime, String> {
     Ok(SystemTime::now() + duration)
 }
 
+const NO_ROTATE: &str =
+    "rotate is not built yet; make a new key, let its users change over, then revoke this one";
+
 /// Runs one of the commands.
 ///
 /// # Errors
@@ -92,37 +95,39 @@ fn parse_expiry(text: &str) -> Result<SystemTime, String> {
 pub async fn run(args: Args) -> Result<(), CliError> {
     let Args { common, command } = args;
     let config = common.load()?;
+    let store = match command {
+        Command::Create(_) => common.store(&config).await?,
+        Command::Rotate { .. } => return Err(CliError::Failed(NO_ROTATE.to_owned())),
+        _ => common.existing_store(&config).await?,
+    };
+    let outcome = act(&common, &store, command).await;
+    store.close().await;
+    outcome
+}
+
+async fn act(common: &Common, store: &Store, command: Command) -> Result<(), CliError> {
     match command {
         Command::Create(create) => {
-            let store = common.store(&config).await?;
             let (key, secret) = store.create_key(&new_key(create)?).await?;
             common.print(|| with_secret(&key, &secret), || made(&key, &secret))
         }
         Command::List { org } => {
-            let keys = common.existing_store(&config).await?.list_keys(org.as_deref()).await?;
+            let keys = store.list_keys(org.as_deref()).await?;
             common.print(|| keys.iter().map(to_json).collect(), || listed(&keys))
         }
         Command::Show { id } => {
-            let store = common.existing_store(&config).await?;
             let (key, usage) = (store.show_key(&id).await?, store.usage_of(&id).await?);
             common.print(|| with_usage(&key, &usage), || shown(&key, &usage))
         }
         Command::Revoke { id } => {
-            let key = common.existing_store(&config).await?.revoke_key(&id).await?;
+            let key = store.revoke_key(&id).await?;
+            let KeyRecord { id, name, org, .. } = &key;
             common.print(
                 || to_json(&key),
-                || {
-                    format!(
-                        "Revoked {} ({} of {}). What runs on it ends within a second.\n",
-                        key.id, key.name, key.org
-                    )
-                },
+                || format!("Revoked {id} ({name} of {org}). What runs on it ends within a second.\n"),
             )
         }
-        Command::Rotate { .. } => Err(CliError::Failed(
-            "rotate is not built yet; make a new key, let its users change over, then revoke this one"
-                .to_owned(),
-        )),
+        Command::Rotate { .. } => Err(CliError::Failed(NO_ROTATE.to_owned())),
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::common::{Common, table, time};
 use super::error::CliError;
 use crate::config::{Config, DEFAULT_NAME, name_problem};
-use crate::store::Org;
+use crate::store::{Org, Store};
 
 /// `voxrelay orgs`
 #[derive(Debug, clap::Args)]
@@ -54,18 +54,37 @@ enum Command {
 pub async fn run(args: Args) -> Result<(), CliError> {
     let Args { common, command } = args;
     let config = common.load()?;
+    let store = match &command {
+        Command::Create { name, plan, .. } => {
+            if let Some(problem) = name_problem(name) {
+                return Err(CliError::Failed(format!("the name {problem}")));
+            }
+            check_plan(&config, plan)?;
+            common.store(&config).await?
+        }
+        Command::Set { plan: Some(plan), .. } => {
+            check_plan(&config, plan)?;
+            common.existing_store(&config).await?
+        }
+        _ => common.existing_store(&config).await?,
+    };
+    let outcome = act(&common, &store, command).await;
+    store.close().await;
+    outcome
+}
+
+async fn act(common: &Common, store: &Store, command: Command) -> Result<(), CliError> {
     match command {
-        Command::Create { name, plan, streams } => create(&common, &config, &name, &plan, streams).await,
+        Command::Create { name, plan, streams } => {
+            let org = store.create_org(&name, &plan, streams).await?;
+            common.print(|| to_json(&org), || made(&org))
+        }
         Command::List => {
-            let orgs = common.existing_store(&config).await?.list_orgs().await?;
+            let orgs = store.list_orgs().await?;
             common.print(|| orgs.iter().map(to_json).collect(), || listed(&orgs))
         }
         Command::Set { name, plan, streams, plan_streams } => {
-            if let Some(plan) = &plan {
-                check_plan(&config, plan)?;
-            }
             let streams = if plan_streams { Some(None) } else { streams.map(Some) };
-            let store = common.existing_store(&config).await?;
             store.set_org(&name, plan.as_deref(), streams).await?;
             let orgs: Vec<_> = store.list_orgs().await?.into_iter().filter(|org| org.name == name).collect();
             common.print(|| orgs.first().map(to_json).into(), || listed(&orgs))
@@ -73,26 +92,11 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     }
 }
 
-async fn create(
-    common: &Common,
-    config: &Config,
-    name: &str,
-    plan: &str,
-    streams: Option<u64>,
-) -> Result<(), CliError> {
-    if let Some(problem) = name_problem(name) {
-        return Err(CliError::Failed(format!("the name {problem}")));
-    }
-    check_plan(config, plan)?;
-    let org = common.store(config).await?.create_org(name, plan, streams).await?;
-    common.print(
-        || to_json(&org),
-        || {
-            format!(
-                "Made the organisation {name} on the plan {plan}. A key for it:\n\n    \
-             voxrelay keys create --org {name} --name NAME\n"
-            )
-        },
+fn made(org: &Org) -> String {
+    let Org { name, plan, .. } = org;
+    format!(
+        "Made the organisation {name} on the plan {plan}. A key for it:\n\n    \
+         voxrelay keys create --org {name} --name NAME\n"
     )
 }
 

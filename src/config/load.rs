@@ -59,8 +59,8 @@ fn read_file(path: &Path, faults: &mut Faults) -> Node {
     match std::fs::read_to_string(path) {
         Ok(text) => parse_file(&text, faults),
         Err(error) => {
-            faults.torn = true;
-            faults.add(&Place::Whole, format!("cannot be read: {error}; name a file of TOML with --config"));
+            let message = format!("cannot be read: {error}; name a file of TOML with --config");
+            faults.add_torn(Place::Whole, message);
             Node::table(Place::Whole)
         }
     }
