@@ -193,7 +193,8 @@ async fn a_link_cut_after_audio_ends_its_streams_after_all_that_came() {
     say(&mut lease, &"long ".repeat(200));
     let (heard, end) = listen(&mut lease).await;
     assert_eq!(end, Err(FaultKind::ClosedMidAudio));
-    assert_eq!(heard, watermark(&"long ".repeat(200), 64)[..3 * 960]);
+    assert_eq!(heard.len(), 3 * 960);
+    assert!(watermark(&"long ".repeat(200), 64).starts_with(&heard));
 }
 
 #[tokio::test]
@@ -259,11 +260,11 @@ async fn a_slow_reader_on_a_shared_link_fails_alone_and_its_neighbour_is_exact()
     let (mut slow, mut neighbour) = (bench.lease().await, bench.lease().await);
     say(&mut slow, &"s".repeat(4_000));
     let text = "n".repeat(4_000);
-    assert_eq!(speak(&mut neighbour, &text).await, Ok(watermark(&text, 64)));
+    assert!(speak(&mut neighbour, &text).await == Ok(watermark(&text, 64)), "the neighbour is not exact");
     assert!(slow.buffered_bytes() <= BUFFER + 960);
     let (heard, end) = listen(&mut slow).await;
     assert_eq!(end, Err(FaultKind::SlowConsumer));
-    assert_eq!(heard, watermark(&"s".repeat(4_000), 64)[..heard.len()], "a clean prefix");
+    assert!(watermark(&"s".repeat(4_000), 64).starts_with(&heard), "not a clean prefix");
     assert_eq!(bench.fake.stats().sockets, 1);
     until(|| bench.fake.stats().cancels == 1).await;
 }

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -222,6 +223,9 @@ async fn serve(world: Arc<World>, tcp: TcpStream) {
     if behaviour.freeze {
         return sleep(Duration::from_secs(3600)).await;
     }
+    if let Some((status, retry_after)) = behaviour.refuse {
+        return refuse(tcp, status, retry_after).await;
+    }
     #[allow(clippy::result_large_err)] // the library's own type
     let gate = |request: &Request, response: Response| judge(&behaviour, request).map_or(Ok(response), Err);
     let Ok(socket) = accept_hdr_async(tcp, gate).await else { return };
@@ -233,34 +237,43 @@ async fn serve(world: Arc<World>, tcp: TcpStream) {
     world.count(|stats| stats.sockets_live -= 1);
 }
 
+/// Answers an upgrade like a web server that knows nothing of WebSockets.
+async fn refuse(mut tcp: TcpStream, status: u16, retry_after: Option<u64>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") && tcp.read_buf(&mut head).await.unwrap_or(0) > 0 {}
+    let retry_after = retry_after.map_or(String::new(), |seconds| format!("Retry-After: {seconds}\r\n"));
+    let page = "<html>no</html>".repeat(1000);
+    let answer = format!(
+        "HTTP/1.1 {status} Some Words\r\nContent-Type: text/html\r\nLocation: /elsewhere\r\n{retry_after}\
+         Content-Length: {}\r\n\r\n{page}",
+        page.len()
+    );
+    let _ = tcp.write_all(answer.as_bytes()).await;
+    let _ = tcp.shutdown().await;
+}
+
 /// Why an upgrade is refused, if it is.
 fn judge(behaviour: &Behaviour, request: &Request) -> Option<ErrorResponse> {
-    let refuse = |status: u16, retry_after: Option<u64>| {
-        let mut response = ErrorResponse::new(Some("<html>no</html>".to_owned()));
+    let refuse = |status: u16| {
+        let mut response = ErrorResponse::new(None);
         *response.status_mut() = status.try_into().unwrap();
-        if let Some(seconds) = retry_after {
-            response.headers_mut().insert("retry-after", seconds.into());
-        }
         Some(response)
     };
-    if let Some((status, retry_after)) = behaviour.refuse {
-        return refuse(status, retry_after);
-    }
     if request.uri().path() != "/tts/websocket" {
-        return refuse(404, None);
+        return refuse(404);
     }
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let query = request.uri().query().unwrap_or_default();
     let asked = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     if header("cartesia-version").or(asked("cartesia_version")).is_none() {
-        return refuse(400, None);
+        return refuse(400);
     }
     let key = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
     let key = key.or(header("x-api-key")).or(asked("api_key")).or(asked("access_token"));
     match (&behaviour.key, key) {
         (None, Some(_)) => None,
         (Some(wanted), Some(key)) if wanted == key => None,
-        _ => refuse(401, None),
+        _ => refuse(401),
     }
 }
 
@@ -274,7 +287,10 @@ async fn converse(world: &Arc<World>, mut socket: Socket) {
                 let mut frame = frame.unwrap();
                 // All that is ready, then one flush.
                 loop {
-                    let Some(text) = frame else { return };
+                    let Some(text) = frame else {
+                        let _ = socket.flush().await;
+                        return;
+                    };
                     if socket.feed(Message::text(text)).await.is_err() {
                         return;
                     }
