@@ -15,7 +15,7 @@ use crate::drain::Drain;
 use crate::metrics;
 use crate::pool::Pools;
 use crate::quota::Quota;
-use crate::usage::Usage;
+use crate::store::Ledger;
 
 /// One relay's shared state; cheap to clone.
 #[derive(Clone)]
@@ -29,7 +29,7 @@ pub struct App {
     /// Links to upstreams.
     pub pools: Pools,
     /// Who used how much.
-    pub usage: Usage,
+    pub ledger: Arc<Ledger>,
     /// The end of the relay's life, and every task.
     pub drain: Drain,
     sessions: Gate,
@@ -44,7 +44,7 @@ impl App {
         auth: Arc<Authenticator>,
         quota: Quota,
         pools: Pools,
-        usage: Usage,
+        ledger: Arc<Ledger>,
         drain: Drain,
     ) -> Self {
         let sessions = Gate { open: Arc::default(), limit: config.limits.sessions };
@@ -53,7 +53,7 @@ impl App {
             limit: config.limits.unauthenticated_sessions,
             per_source: config.limits.unauthenticated_per_source,
         };
-        Self { config, auth, quota, pools, usage, drain, sessions, strangers }
+        Self { config, auth, quota, pools, ledger, drain, sessions, strangers }
     }
 
     /// A place for one more session, given back by drop.

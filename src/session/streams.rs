@@ -14,6 +14,7 @@ use crate::lease::{CheckoutKind, Lease, SendError};
 use crate::metrics::{self, UpstreamMetrics};
 use crate::pool::CheckoutError;
 use crate::quota::Permit;
+use crate::store::Usage;
 use crate::voices::{self, Plan};
 
 type Pending = Pin<Box<dyn Future<Output = Result<Lease, CheckoutError>> + Send>>;
@@ -126,8 +127,18 @@ impl Streams {
         if let Some(code) = end.code {
             metrics::stream_failed(code);
         }
-        self.app.usage.record(&self.caller, end);
+        self.note_use(end);
         drop(holding.permit);
+    }
+
+    /// What was refused used nothing; open mode has no key to count for.
+    fn note_use(&self, end: &StreamEnd) {
+        let Some(key) = self.caller.key.as_deref() else { return };
+        if end.outcome != Outcome::Refused {
+            let used = Usage { characters: end.characters, audio_ms: end.audio_ms, streams: 1 };
+            self.app.ledger.note(key, used);
+            metrics::usage_recorded();
+        }
     }
 
     fn count_refused(&self, end: &StreamEnd) {
