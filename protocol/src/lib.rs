@@ -15,6 +15,7 @@ pub mod dialect;
 pub mod event;
 pub mod fault;
 pub mod frame;
+pub mod pace;
 pub mod provider;
 pub mod reply;
 pub mod request;
@@ -22,6 +23,7 @@ pub mod segment;
 pub mod session;
 pub mod transcript;
 pub mod vendor;
+pub mod words;
 
 pub use audio::{AudioFormat, Container, Encoding};
 pub use command::{Command, ContextId, SynthesisSpec};

@@ -62,6 +62,10 @@ label! {
         Unknown "unknown",
         Revoked "revoked",
         Expired "expired",
+        /// No credential came.
+        Missing "missing",
+        /// The source has failed too often.
+        Throttled "throttled",
         /// The store could not answer.
         Store "store",
     }

@@ -1,4 +1,12 @@
-//! Audio formats. Everything is mono.
+//! Audio formats, and the way from one to another. Everything is mono.
+
+mod convert;
+mod g711;
+mod resample;
+mod samples;
+mod wav;
+
+pub use convert::{Converter, available, unknown};
 
 use serde::{Deserialize, Serialize};
 

@@ -8,7 +8,7 @@ impl Provider for Cartesia {
         "cartesia"
     }
     fn default_url(&self) -> &'static str {
-        ""
+        "wss://api.cartesia.ai"
     }
     fn capabilities(&self) -> Capabilities {
         unimplemented!()

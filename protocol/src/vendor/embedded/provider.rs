@@ -1,28 +1,220 @@
-//! Stub.
-use crate::provider::*;
-use crate::{AudioFormat, Fault, SynthesisSpec};
-/// Stub.
+//! The embedded voice as an upstream: no key, no network, one stream at a time on each worker.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::messages::{FromWorker, MAX_TEXT, SAMPLE_RATE, ToWorker, WorkerError};
+use crate::provider::{Account, Capabilities, Dial, KnownVoice, Provider, ProviderCodec, Sharing};
+use crate::{
+    AudioFormat, Command, ContextId, Encoding, Event, Fault, FaultCode, FaultKind, Frame, FrameRef,
+    SynthesisSpec, UpstreamFault,
+};
+
+/// The relay's own voice.
 pub struct Embedded;
+
+/// What `default` stands for.
+const DEFAULT_VOICE: &str = "en-US";
+
+const VOICES: &[KnownVoice] = &[
+    KnownVoice { name: "default", language: "en-US" },
+    KnownVoice { name: "en-US", language: "en-US" },
+    KnownVoice { name: "en-GB", language: "en-GB" },
+    KnownVoice { name: "de-DE", language: "de-DE" },
+    KnownVoice { name: "es-ES", language: "es-ES" },
+    KnownVoice { name: "fr-FR", language: "fr-FR" },
+    KnownVoice { name: "it-IT", language: "it-IT" },
+];
+
+/// A setting in per cent of what is natural for the voice, with the range the engine takes.
+struct Percentage {
+    option: &'static str,
+    least: u16,
+    most: u16,
+    range: &'static str,
+}
+
+const SPEED: Percentage =
+    Percentage { option: "speed", least: 20, most: 500, range: "must be a whole number from 20 to 500" };
+const PITCH: Percentage =
+    Percentage { option: "pitch", least: 50, most: 200, range: "must be a whole number from 50 to 200" };
+
+impl Percentage {
+    fn read(&self, value: &Value) -> Result<u16, Fault> {
+        value
+            .as_u64()
+            .and_then(|number| u16::try_from(number).ok())
+            .filter(|number| (self.least..=self.most).contains(number))
+            .ok_or_else(|| Fault::invalid(&format!("options.{}", self.option), self.range))
+    }
+
+    /// The setting, or the voice's own where there is none.
+    fn of(&self, options: &Map<String, Value>) -> u16 {
+        options.get(self.option).and_then(|value| self.read(value).ok()).unwrap_or(100)
+    }
+}
+
 impl Provider for Embedded {
     fn kind(&self) -> &'static str {
         "embedded"
     }
+
     fn default_url(&self) -> &'static str {
         ""
     }
+
+    fn needs_key(&self) -> bool {
+        false
+    }
+
     fn capabilities(&self) -> Capabilities {
-        unimplemented!()
+        Capabilities {
+            sharing: Sharing::Lease,
+            words: false,
+            // Nobody closes an idle pipe but us.
+            idle: Duration::from_secs(24 * 60 * 60),
+            cancel_grace: Duration::from_secs(2),
+        }
     }
-    fn format(&self, wanted: &AudioFormat) -> AudioFormat {
-        *wanted
+
+    fn voices(&self) -> &'static [KnownVoice] {
+        VOICES
     }
-    fn validate(&self, _: &str, _: &serde_json::Map<String, serde_json::Value>) -> Result<(), Fault> {
+
+    fn format(&self, _wanted: &AudioFormat) -> AudioFormat {
+        AudioFormat::raw(Encoding::PcmS16le, SAMPLE_RATE)
+    }
+
+    fn validate(&self, voice: &str, options: &Map<String, Value>) -> Result<(), Fault> {
+        if !VOICES.iter().any(|known| known.name == voice) {
+            return Err(Fault::new(FaultCode::UnknownVoice, "the embedded engine has no voice of that name"));
+        }
+        for (option, value) in options {
+            match option.as_str() {
+                "speed" => SPEED.read(value)?,
+                "pitch" => PITCH.read(value)?,
+                _ => {
+                    let field = format!("options.{}", shown(option));
+                    return Err(Fault::invalid(&field, "not an option of the embedded voice"));
+                }
+            };
+        }
         Ok(())
     }
-    fn dial(&self, _: &Account, _: &SynthesisSpec) -> Dial {
+
+    fn dial(&self, _account: &Account, _spec: &SynthesisSpec) -> Dial {
         Dial::VoiceWorker
     }
-    fn codec(&self, _: u64) -> Box<dyn ProviderCodec> {
-        unimplemented!()
+
+    fn codec(&self, _seed: u64) -> Box<dyn ProviderCodec> {
+        Box::new(EmbeddedCodec { speaking: None })
+    }
+}
+
+/// The beginning of a name that a client made up.
+fn shown(name: &str) -> &str {
+    let end = name.char_indices().nth(40).map_or(name.len(), |(at, _)| at);
+    &name[..end]
+}
+
+struct EmbeddedCodec {
+    /// Whose audio the binary frames are.
+    speaking: Option<ContextId>,
+}
+
+impl ProviderCodec for EmbeddedCodec {
+    fn encode(&mut self, context: ContextId, command: &Command, out: &mut Vec<Frame>) {
+        let ContextId(context) = context;
+        match command {
+            Command::Start(spec) => out.push(frame(&start(context, spec))),
+            Command::Text(text) => {
+                let parts = pieces(text).map(|text| frame(&ToWorker::Text { context, text: text.into() }));
+                out.extend(parts);
+            }
+            Command::Flush => out.push(frame(&ToWorker::Flush { context })),
+            Command::End => out.push(frame(&ToWorker::End { context })),
+            Command::Cancel => out.push(frame(&ToWorker::Cancel { context })),
+        }
+    }
+
+    fn decode(
+        &mut self,
+        frame: FrameRef<'_>,
+        out: &mut Vec<(ContextId, Event)>,
+    ) -> Result<(), UpstreamFault> {
+        match frame {
+            FrameRef::Binary(audio) => {
+                let speaking = self.speaking.ok_or_else(|| bad("audio of no context"))?;
+                if audio.len() % 2 != 0 {
+                    return Err(bad("half a sample"));
+                }
+                out.push((speaking, Event::Audio(audio.clone())));
+            }
+            FrameRef::Text(text) => {
+                // The parser's own message could quote text that is to be spoken.
+                let message = serde_json::from_str(text).map_err(|_| bad("not a message of a worker"))?;
+                out.extend(self.event(message));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl EmbeddedCodec {
+    fn event(&mut self, message: FromWorker) -> Option<(ContextId, Event)> {
+        let (context, event) = match message {
+            FromWorker::Started { context } => {
+                self.speaking = Some(ContextId(context));
+                return None;
+            }
+            FromWorker::Words { context, words } => (context, Event::Words { words, estimated: true }),
+            FromWorker::Flushed { context } => (context, Event::Flushed),
+            // Both say that nothing more comes and the worker can be used again.
+            FromWorker::Done { context } | FromWorker::Cancelled { context } => (context, Event::Done),
+            FromWorker::Error { context, kind } => (context, Event::Failed(fault(kind))),
+        };
+        let context = ContextId(context);
+        if event.is_last() && self.speaking == Some(context) {
+            self.speaking = None;
+        }
+        Some((context, event))
+    }
+}
+
+fn start(context: u64, spec: &SynthesisSpec) -> ToWorker {
+    let voice = if spec.voice == "default" { DEFAULT_VOICE } else { &spec.voice };
+    ToWorker::Start {
+        context,
+        voice: voice.into(),
+        words: spec.words,
+        speed: SPEED.of(&spec.options),
+        pitch: PITCH.of(&spec.options),
+    }
+}
+
+/// A text in parts of at most [`MAX_TEXT`] bytes.
+fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let (piece, rest) = text.split_at(text.floor_char_boundary(MAX_TEXT));
+        text = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+fn frame(message: &ToWorker) -> Frame {
+    // Numbers and strings always have a JSON form; an empty frame would be told apart by the worker.
+    Frame::Text(serde_json::to_string(message).unwrap_or_default())
+}
+
+fn bad(note: &'static str) -> UpstreamFault {
+    UpstreamFault::new(FaultKind::BadFrame, note)
+}
+
+fn fault(kind: WorkerError) -> UpstreamFault {
+    match kind {
+        WorkerError::Unspeakable => UpstreamFault::new(FaultKind::Rejected, "no sound for these letters"),
+        WorkerError::UnknownVoice => UpstreamFault::new(FaultKind::Rejected, "no such voice"),
+        WorkerError::Engine => UpstreamFault::new(FaultKind::ContextError, "the engine failed"),
     }
 }

@@ -1,0 +1,436 @@
+//! The task of one link: wait for one input, act on it, never wait while acting.
+//!
+//! The order of [`Driver::poll_input`] is the order of importance: cancels, what arrives, commands,
+//! then writing, clocks and the end of the relay. Those last ones come first once in a while, so that
+//! a vendor who never pauses cannot starve them. Frames are handed to the transport when nothing else
+//! is ready, which makes one write out of all that came together.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep, sleep_until};
+use voxrelay_protocol::provider::{ProviderCodec, Sharing};
+use voxrelay_protocol::{Command, ContextId, Event, FaultClass, FaultKind, Frame, FrameRef, UpstreamFault};
+
+use super::contexts::{Contexts, Delivery};
+use super::watch::{Due, Watch};
+use super::{Link, LinkSettings, Opening, Retired, ToLink};
+use crate::drain::Drain;
+use crate::transport::{Incoming, Transport};
+
+/// Encoded frames waiting for the transport. Full: commands stay in their queue.
+const OUT_MAX: usize = 32;
+/// Inputs in a row before writing, clocks and drain get their turn.
+const TURNS_MAX: u32 = 64;
+/// Broken frames a link survives.
+const BAD_FRAMES_MAX: u32 = 1;
+/// How long a closing handshake may take.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// How far ahead the timer is set when nothing is due.
+const FAR: Duration = Duration::from_secs(3600);
+
+type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Drives one link until it ends.
+pub struct Driver {
+    link: Arc<Link>,
+    transport: Transport,
+    codec: Box<dyn ProviderCodec>,
+    inbox: mpsc::Receiver<ToLink>,
+    exclusive: bool,
+    settings: LinkSettings,
+    contexts: Contexts,
+    /// Events not yet passed on; more than none only while an exclusive stream has no room.
+    decoded: VecDeque<(ContextId, Event)>,
+    out: VecDeque<Outgoing>,
+    unflushed: bool,
+    want_ping: bool,
+    bad_frames: u32,
+    turns: u32,
+    /// The exclusive stream without room, for which reading rests.
+    paused: Option<ContextId>,
+    watch: Watch,
+    retired: Option<Retired>,
+}
+
+struct Outgoing {
+    context: ContextId,
+    frame: Frame,
+    /// Bytes of text that have left the stream's buffer once this frame is written.
+    text: usize,
+}
+
+/// The one thing that happened.
+enum Input {
+    Abandoned(Vec<ContextId>),
+    Received(Incoming),
+    Room,
+    Asked(ToLink),
+    Gone(Option<UpstreamFault>),
+    Tick,
+    Retire,
+    DrainBegun,
+    DrainCut,
+}
+
+/// Why and with what fault the link ends.
+struct Ending {
+    reason: Retired,
+    fault: Option<UpstreamFault>,
+}
+
+type Step = ControlFlow<Ending>;
+
+struct Signals {
+    timer: Pin<Box<Sleep>>,
+    begun: Option<Signal>,
+    cut: Signal,
+}
+
+impl Driver {
+    pub(super) fn new(
+        link: Arc<Link>,
+        transport: Transport,
+        codec: Box<dyn ProviderCodec>,
+        inbox: mpsc::Receiver<ToLink>,
+        settings: &LinkSettings,
+    ) -> Self {
+        Self {
+            link,
+            transport,
+            codec,
+            inbox,
+            exclusive: !matches!(settings.capabilities.sharing, Sharing::Contexts { .. }),
+            settings: settings.clone(),
+            contexts: Contexts::default(),
+            decoded: VecDeque::new(),
+            out: VecDeque::new(),
+            unflushed: false,
+            want_ping: false,
+            bad_frames: 0,
+            turns: 0,
+            paused: None,
+            watch: Watch::new(Instant::now(), settings.idle, settings.max_age),
+            retired: None,
+        }
+    }
+
+    /// Runs the link to its end and says why it ended.
+    pub async fn run(mut self, drain: Drain) -> Retired {
+        let (begun, cut) = (drain.clone(), drain);
+        let mut signals = Signals {
+            timer: Box::pin(sleep_until(Instant::now())),
+            begun: Some(Box::pin(async move { begun.begun().await })),
+            cut: Box::pin(async move { cut.cut_off().await }),
+        };
+        let ending = loop {
+            let input = std::future::poll_fn(|cx| self.poll_input(&mut signals, cx)).await;
+            let now = Instant::now();
+            if let ControlFlow::Break(ending) = self.apply(input, now) {
+                break ending;
+            }
+            self.watch.set_idle(self.contexts.is_empty(), now);
+            if let Some(reason) = self.finished() {
+                break Ending { reason, fault: None };
+            }
+        };
+        self.close(&ending).await;
+        ending.reason
+    }
+
+    /// A retired link ends with its last stream, once that one's cancel has been written.
+    fn finished(&self) -> Option<Retired> {
+        let over = self.contexts.is_empty() && self.out.is_empty() && !self.link.is_promised();
+        self.retired.filter(|_| over)
+    }
+
+    async fn close(&mut self, ending: &Ending) {
+        self.link.retire();
+        self.inbox.close();
+        self.contexts.fail_all(ending.fault.as_ref());
+        // Streams that were just being opened find their outlet dropped.
+        while self.inbox.try_recv().is_ok() {}
+        let _ = tokio::time::timeout(CLOSE_WITHIN, self.transport.close()).await;
+    }
+
+    fn poll_input(&mut self, signals: &mut Signals, cx: &mut Context<'_>) -> Poll<Input> {
+        self.link.waker.register(cx.waker());
+        let abandoned = std::mem::take(&mut *self.link.lane());
+        if !abandoned.is_empty() {
+            return Poll::Ready(Input::Abandoned(abandoned));
+        }
+        self.turns += 1;
+        if self.turns > TURNS_MAX {
+            self.turns = 0;
+            if let Poll::Ready(input) = self.poll_background(signals, cx) {
+                return Poll::Ready(input);
+            }
+        }
+        if let Some((context, _)) = self.decoded.front() {
+            if self.contexts.has_room(*context) {
+                return Poll::Ready(Input::Room);
+            }
+        } else if let Poll::Ready(received) = self.transport.poll_next_unpin(cx) {
+            return Poll::Ready(match received {
+                Some(Ok(incoming)) => Input::Received(incoming),
+                Some(Err(fault)) => Input::Gone(Some(fault)),
+                None => Input::Gone(None),
+            });
+        }
+        if self.out.len() < OUT_MAX
+            && let Poll::Ready(Some(asked)) = self.inbox.poll_recv(cx)
+        {
+            return Poll::Ready(Input::Asked(asked));
+        }
+        self.poll_background(signals, cx)
+    }
+
+    fn poll_background(&mut self, signals: &mut Signals, cx: &mut Context<'_>) -> Poll<Input> {
+        if let Err(fault) = self.poll_write(cx) {
+            return Poll::Ready(Input::Gone(Some(fault)));
+        }
+        if self.retired.is_none() && !self.link.is_usable() {
+            return Poll::Ready(Input::Retire);
+        }
+        if signals.cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Input::DrainCut);
+        }
+        if let Some(begun) = &mut signals.begun
+            && begun.as_mut().poll(cx).is_ready()
+        {
+            signals.begun = None;
+            return Poll::Ready(Input::DrainBegun);
+        }
+        self.poll_timer(&mut signals.timer, cx)
+    }
+
+    /// The timer is moved only when it fires or must fire earlier: moving it for every frame would
+    /// cost more than the frame.
+    fn poll_timer(&self, timer: &mut Pin<Box<Sleep>>, cx: &mut Context<'_>) -> Poll<Input> {
+        let due = [self.watch.next(), self.contexts.next_deadline()].into_iter().flatten().min();
+        let due = due.unwrap_or_else(|| Instant::now() + FAR);
+        if due < timer.deadline() {
+            timer.as_mut().reset(due);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= due {
+                return Poll::Ready(Input::Tick);
+            }
+            timer.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), UpstreamFault> {
+        while self.want_ping || !self.out.is_empty() {
+            if self.transport.poll_ready_unpin(cx)?.is_pending() {
+                self.watch.writing(Instant::now());
+                return Ok(());
+            }
+            if std::mem::take(&mut self.want_ping) {
+                if !Pin::new(&mut *self.transport).start_ping()? {
+                    self.watch.no_pings();
+                }
+            } else if let Some(Outgoing { context, frame, text }) = self.out.pop_front() {
+                self.transport.start_send_unpin(frame)?;
+                self.contexts.written(context, text);
+            }
+            self.watch.wrote();
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            if self.transport.poll_flush_unpin(cx)?.is_pending() {
+                self.watch.writing(Instant::now());
+            } else {
+                self.unflushed = false;
+                self.watch.wrote();
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, input: Input, now: Instant) -> Step {
+        match input {
+            Input::Abandoned(contexts) => {
+                for context in contexts {
+                    self.cancel(context, None, now);
+                }
+                self.pass_on(now)
+            }
+            Input::Received(incoming) => {
+                self.watch.heard(now);
+                incoming.frame().map_or(Step::Continue(()), |frame| self.receive(frame, now))
+            }
+            Input::Room => self.pass_on(now),
+            Input::Asked(ToLink::Open(opening)) => self.open(*opening),
+            Input::Asked(ToLink::Command(context, command)) => self.command(context, command),
+            Input::Gone(fault) => {
+                let broken = fault.as_ref().is_some_and(|fault| fault.kind.class() == FaultClass::Protocol);
+                end(if broken { Retired::Faulted } else { Retired::Dead }, fault)
+            }
+            Input::Tick => self.tick(now),
+            Input::Retire => self.retire(Retired::Age),
+            Input::DrainBegun => self.retire(Retired::Drain),
+            Input::DrainCut => end(Retired::Drain, None),
+        }
+    }
+
+    fn open(&mut self, opening: Opening) -> Step {
+        let Opening { context, spec, outlet, hold } = opening;
+        if !outlet.shared().is_abandoned() {
+            self.contexts.insert(context, outlet, hold);
+            self.encode(context, &Command::Start(spec), 0);
+        }
+        Step::Continue(())
+    }
+
+    fn command(&mut self, context: ContextId, command: Command) -> Step {
+        if let Some(shared) = self.contexts.live(context) {
+            shared.command_taken();
+            let text = if let Command::Text(text) = &command { text.len() } else { 0 };
+            self.encode(context, &command, text);
+        }
+        Step::Continue(())
+    }
+
+    fn encode(&mut self, context: ContextId, command: &Command, text: usize) {
+        let mut frames = Vec::new();
+        self.codec.encode(context, command, &mut frames);
+        let Some(last) = frames.pop() else {
+            // The codec keeps it for later: it no longer waits here.
+            if let Some(shared) = self.contexts.live(context) {
+                shared.text_written(text);
+            }
+            return;
+        };
+        self.out.extend(frames.into_iter().map(|frame| Outgoing { context, frame, text: 0 }));
+        self.out.push_back(Outgoing { context, frame: last, text });
+    }
+
+    /// Stops a stream: what waits for it is dropped, and the vendor is told ahead of everything else.
+    fn cancel(&mut self, context: ContextId, last: Option<Event>, now: Instant) {
+        self.out.retain(|outgoing| outgoing.context != context);
+        if self.contexts.cancel(context, last, self.settings.capabilities.cancel_grace, now) {
+            let mut frames = Vec::new();
+            self.codec.encode(context, &Command::Cancel, &mut frames);
+            for frame in frames.into_iter().rev() {
+                self.out.push_front(Outgoing { context, frame, text: 0 });
+            }
+        }
+    }
+
+    fn receive(&mut self, frame: FrameRef<'_>, now: Instant) -> Step {
+        let mut events = Vec::new();
+        let result = self.codec.decode(frame, &mut events);
+        // A frame that means nothing (a greeting, a note on the account) may come at any time.
+        if self.exclusive && self.contexts.is_empty() && (result.is_err() || !events.is_empty()) {
+            return end(Retired::UnexpectedData, None);
+        }
+        self.decoded.extend(events);
+        self.pass_on(now)?;
+        let Err(fault) = result else { return Step::Continue(()) };
+        self.bad_frames += 1;
+        if fault.kind == FaultKind::BadFrame && self.bad_frames <= BAD_FRAMES_MAX {
+            return Step::Continue(());
+        }
+        end(Retired::Faulted, Some(fault))
+    }
+
+    fn pass_on(&mut self, now: Instant) -> Step {
+        let grace = self.settings.capabilities.cancel_grace;
+        while let Some((context, event)) = self.decoded.pop_front() {
+            match self.contexts.deliver(context, event, grace, now) {
+                Delivery::Foreign if self.exclusive => self.retire(Retired::UnexpectedData)?,
+                Delivery::Passed | Delivery::Late | Delivery::Foreign => {}
+                Delivery::NoRoom(event) if self.exclusive => {
+                    self.decoded.push_front((context, event));
+                    self.pause(Some(context), now);
+                    return Step::Continue(());
+                }
+                Delivery::NoRoom(_) => {
+                    let fault = UpstreamFault::new(FaultKind::SlowConsumer, "the stream's buffer is full");
+                    self.cancel(context, Some(Event::Failed(fault)), now);
+                }
+                Delivery::Over { clean } => self.over(context, clean)?,
+            }
+        }
+        self.pause(None, now);
+        Step::Continue(())
+    }
+
+    /// Lets reading rest until the stream has room, or begin again. A stream's reader wakes the link
+    /// only while it is marked, so its room is looked at again after marking.
+    fn pause(&mut self, stream: Option<ContextId>, now: Instant) {
+        if self.paused == stream {
+            return;
+        }
+        for (context, paused) in [(self.paused, false), (stream, true)] {
+            if let Some(shared) = context.and_then(|context| self.contexts.live(context)) {
+                shared.set_paused(paused);
+            }
+        }
+        self.paused = stream;
+        self.watch.set_paused(stream.is_some(), now);
+    }
+
+    /// A stream is over upstream. What it held is given back last, when it is clear whether this link
+    /// can be used again.
+    fn over(&mut self, context: ContextId, clean: bool) -> Step {
+        self.out.retain(|outgoing| outgoing.context != context);
+        if self.exclusive {
+            if self.settings.capabilities.sharing == Sharing::Once {
+                self.retire(Retired::Spent)?;
+            } else if !clean {
+                self.retire(Retired::Faulted)?;
+            }
+        }
+        self.contexts.remove(context);
+        Step::Continue(())
+    }
+
+    fn retire(&mut self, reason: Retired) -> Step {
+        self.retired.get_or_insert(reason);
+        self.link.retire();
+        Step::Continue(())
+    }
+
+    fn tick(&mut self, now: Instant) -> Step {
+        while let Some(context) = self.contexts.expired(now) {
+            if self.exclusive {
+                self.retire(Retired::Dirty)?;
+            }
+            self.contexts.remove(context);
+        }
+        match self.watch.due(now) {
+            None => Step::Continue(()),
+            Some(Due::Ping) => {
+                self.want_ping = true;
+                Step::Continue(())
+            }
+            Some(Due::Old) => self.retire(Retired::Age),
+            Some(Due::Idle) if self.link.is_promised() => {
+                self.watch.set_idle(false, now);
+                Step::Continue(())
+            }
+            Some(Due::Idle) => end(Retired::Idle, None),
+            Some(Due::Silent) => {
+                let fault = UpstreamFault::new(FaultKind::Stalled, "the link does not answer");
+                end(Retired::Dead, Some(fault))
+            }
+            Some(Due::WriteStalled) => {
+                let fault = UpstreamFault::new(FaultKind::WriteStall, "the vendor does not read");
+                end(Retired::Dead, Some(fault))
+            }
+        }
+    }
+}
+
+fn end(reason: Retired, fault: Option<UpstreamFault>) -> Step {
+    ControlFlow::Break(Ending { reason, fault })
+}

@@ -1,0 +1,139 @@
+//! Opening a store: the file, its schema, its pepper.
+
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use voxrelay_protocol::request::Credential;
+
+use super::error::{code, sqlite_code};
+use super::{Store, StoreError};
+use crate::config::Config;
+use crate::keys::{KeyHash, Pepper};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
+
+/// Look-ups are short and writes rare: a few connections are plenty.
+const CONNECTIONS: u32 = 4;
+/// How long a writer waits for another process to finish its write.
+const BUSY: Duration = Duration::from_secs(2);
+/// How long an operation waits for a free connection.
+const ACQUIRE: Duration = Duration::from_secs(3);
+/// Two processes may make a new store at the same moment; the second tries again.
+const MIGRATION_TRIES: u32 = 10;
+
+impl Store {
+    /// Opens the store the config names; see [`Store::open`].
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn from_config(config: &Config) -> Result<Self, StoreError> {
+        Self::open(&config.store.path, config.auth.pepper.as_ref()).await
+    }
+
+    /// Opens the store at `path` and brings its schema up to date. A new one is made where there is
+    /// none, with a pepper beside it unless one is given.
+    ///
+    /// # Errors
+    /// The file cannot be written, is no database or a newer one; the pepper is unusable or another.
+    pub async fn open(path: &Path, pepper: Option<&Credential>) -> Result<Self, StoreError> {
+        create_private(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A revocation must outlive a power loss.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY);
+        let db = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(ACQUIRE)
+            .connect_with(options)
+            .await
+            .map_err(|error| told(path, error))?;
+        migrate(&db, path).await?;
+        let pepper = settle_pepper(&db, path, pepper).await?;
+        Ok(Self { db, pepper, path: path.to_path_buf() })
+    }
+}
+
+/// Makes the file readable by its owner only; SQLite gives its log the same permissions.
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(StoreError::Unwritable { path: path.into(), reason: error.to_string() }),
+        Ok(_) => Ok(()),
+    }
+}
+
+async fn migrate(db: &SqlitePool, path: &Path) -> Result<(), StoreError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match MIGRATIONS.run(db).await {
+            Ok(()) => return Ok(()),
+            Err(MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_)) => {
+                return Err(StoreError::Newer { path: path.into() });
+            }
+            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+                let error = told(path, error);
+                if tries == MIGRATION_TRIES || !matches!(error, StoreError::Database(_)) {
+                    return Err(error);
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(other) => return Err(StoreError::Database(sqlx::Error::Migrate(Box::new(other)))),
+        }
+    }
+}
+
+/// Finds the pepper, or makes one for a store that has none, and holds it to the store's fingerprint.
+async fn settle_pepper(
+    db: &SqlitePool,
+    path: &Path,
+    given: Option<&Credential>,
+) -> Result<Pepper, StoreError> {
+    let known = fingerprint(db).await?;
+    let beside = Pepper::path_beside(path);
+    let pepper = match given {
+        Some(given) => Pepper::given(given),
+        None => match Pepper::read(&beside)? {
+            Some(pepper) => pepper,
+            None if known.is_some() => return Err(StoreError::PepperGone { path: beside }),
+            None => Pepper::make(&beside)?,
+        },
+    };
+    sqlx::query("INSERT INTO meta VALUES ('pepper', ?) ON CONFLICT DO NOTHING")
+        .bind(pepper.fingerprint().as_bytes())
+        .execute(db)
+        .await?;
+    if fingerprint(db).await? == Some(pepper.fingerprint()) {
+        Ok(pepper)
+    } else {
+        Err(StoreError::PepperWrong { path: path.into() })
+    }
+}
+
+async fn fingerprint(db: &SqlitePool) -> Result<Option<KeyHash>, StoreError> {
+    let stored: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT value FROM meta WHERE name = 'pepper'").fetch_optional(db).await?;
+    stored
+        .map(|bytes| KeyHash::from_stored(&bytes).ok_or(StoreError::Damaged("the pepper's fingerprint")))
+        .transpose()
+}
+
+fn told(path: &Path, error: sqlx::Error) -> StoreError {
+    let path = path.to_path_buf();
+    match sqlite_code(&error) {
+        Some(code::NOTADB) => StoreError::NotADatabase { path },
+        Some(code::READONLY | code::IOERR | code::CANTOPEN) => {
+            StoreError::Unwritable { path, reason: error.to_string() }
+        }
+        _ => StoreError::Database(error),
+    }
+}
