@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 use voxrelay_protocol::request::Credential;
+use voxrelay_protocol::session::{Outcome, StreamEnd};
 use voxrelay_protocol::{Fault, FaultCode};
 
 use crate::auth::{Authenticator, Caller, TOKEN_PREFIX, Tokens};
@@ -15,7 +16,7 @@ use crate::drain::Drain;
 use crate::metrics::{self, AuthResult};
 use crate::pool::Pools;
 use crate::quota::Quota;
-use crate::store::Ledger;
+use crate::store::{Ledger, Usage};
 
 /// One relay's shared state; cheap to clone.
 #[derive(Clone)]
@@ -89,6 +90,16 @@ impl App {
         let checked = self.auth.check(credential, from).await;
         metrics::auth_attempt(checked.result, began.elapsed());
         checked.caller
+    }
+
+    /// Notes what a stream has used. What was refused used nothing; open mode has no key to count for.
+    pub fn note_use(&self, caller: &Caller, end: &StreamEnd) {
+        let Some(key) = caller.key.as_deref() else { return };
+        if end.outcome != Outcome::Refused {
+            let used = Usage { characters: end.characters, audio_ms: end.audio_ms, streams: 1 };
+            self.ledger.note(key, used);
+            metrics::usage_recorded();
+        }
     }
 
     /// A place for a session that has not shown its key yet, given back by drop.
