@@ -20,7 +20,6 @@ pub mod session;
 pub mod store;
 pub mod telemetry;
 pub mod transport;
-pub mod usage;
 pub mod voice;
 mod voices;
 

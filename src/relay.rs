@@ -16,8 +16,7 @@ use crate::operator::{self, Readiness};
 use crate::pool::Pools;
 use crate::quota::Quota;
 use crate::server;
-use crate::store::{Store, StoreError};
-use crate::usage::Usage;
+use crate::store::{Ledger, Store, StoreError};
 
 /// HTTP connections of the operator's listener at once.
 const OPERATOR_CONNECTIONS: usize = 64;
@@ -59,7 +58,7 @@ pub struct Relay {
     /// The first key, if this start made it.
     pub first_key: Option<FirstKey>,
     drain: Drain,
-    usage: Usage,
+    ledger: Arc<Ledger>,
     store: Store,
     patience: Duration,
 }
@@ -86,15 +85,16 @@ impl Relay {
         let drain = Drain::new();
         let readiness = Readiness::new(drain.clone());
         let patience = config.drain;
-        let usage = Usage::new(store.clone());
-        let app = compose(config, store.clone(), usage.clone(), drain.clone());
+        let ledger = Arc::new(Ledger::new(store.clone()));
+        let app = compose(config, store.clone(), ledger.clone(), drain.clone());
         metrics::keep(&drain);
         let watched = readiness.clone();
         drain.spawn(app.auth.clone().watch(drain.clone(), move |answers| watched.store(answers)));
-        drain.spawn(usage.clone().keep_writing(drain.clone()));
+        let (writer, until) = (ledger.clone(), drain.clone());
+        drain.spawn(async move { writer.run(&until).await });
         serve(public, operator, app, readiness, &drain);
         metrics::ready(true);
-        Ok(Self { addr, operator_addr, first_key, drain, usage, store, patience })
+        Ok(Self { addr, operator_addr, first_key, drain, ledger, store, patience })
     }
 
     /// Drains: new work is refused, streams may finish within the configured time, then they are
@@ -109,7 +109,9 @@ impl Relay {
         }
         self.drain.cut();
         self.drain.wait(GOODBYE).await;
-        self.usage.write().await;
+        if let Err(error) = self.ledger.write().await {
+            tracing::error!(%error, "the use of the last streams is lost");
+        }
         self.store.close().await;
         metrics::draining(false);
         finished
@@ -121,11 +123,11 @@ impl Relay {
     }
 }
 
-fn compose(config: Config, store: Store, usage: Usage, drain: Drain) -> App {
+fn compose(config: Config, store: Store, ledger: Arc<Ledger>, drain: Drain) -> App {
     let pools =
         Pools::new(&config.upstreams, drain.clone(), config.limits.stream_buffer, config.limits.text_buffer);
     let auth = Arc::new(Authenticator::new(&config, store));
-    App::new(Arc::new(config), auth, Quota::new(), pools, usage, drain)
+    App::new(Arc::new(config), auth, Quota::new(), pools, ledger, drain)
 }
 
 fn serve(public: TcpListener, operator: TcpListener, app: App, readiness: Readiness, drain: &Drain) {

@@ -8,11 +8,13 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::config::Config;
 use crate::keys::Scope;
+use crate::store::Usage;
 use axum::Json;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use voxrelay_protocol::{Fault, FaultCode};
 
 /// `GET /v1/me`.
 pub async fn me(
@@ -26,7 +28,10 @@ pub async fn me(
         Ok(caller) => caller,
         Err(fault) => return refuse(fault, &id),
     };
-    let used = app.usage.of(&caller).await;
+    let used = match used(&app, &caller).await {
+        Ok(used) => used,
+        Err(fault) => return refuse(fault, &id),
+    };
     let limits = &app.config.limits;
     Json(json!({
         "key": caller.key.as_deref(),
@@ -51,6 +56,21 @@ pub async fn me(
         "balance": Value::Null,
     }))
     .into_response()
+}
+
+/// What the caller's key has used, to the last stream that ended; zeros in open mode.
+async fn used(app: &App, caller: &Caller) -> Result<Usage, Fault> {
+    let Some(key) = caller.key.as_deref() else { return Ok(Usage::default()) };
+    let noted = app.ledger.noted(key);
+    let stored = app.ledger.stored(key).await.map_err(|error| {
+        tracing::warn!(%error, "use cannot be read from the store");
+        Fault::new(FaultCode::Overloaded, "use cannot be read at the moment").retry_after(1000)
+    })?;
+    Ok(Usage {
+        characters: stored.characters.saturating_add(noted.characters),
+        audio_ms: stored.audio_ms.saturating_add(noted.audio_ms),
+        streams: stored.streams.saturating_add(noted.streams),
+    })
 }
 
 /// `GET /v1/voices`: the configured voices the key may use, and what the upstreams offer by

@@ -43,6 +43,14 @@ impl Ledger {
         self.open().sums.get(key).map(|(used, _)| *used).unwrap_or_default()
     }
 
+    /// What the store knows a key has used.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn stored(&self, key: &str) -> Result<Usage, StoreError> {
+        self.store.usage_of(key).await
+    }
+
     /// Notes that were lost because the store was away for too long.
     #[must_use]
     pub fn lost(&self) -> u64 {
