@@ -256,7 +256,8 @@ mod tests {
         let mut codec = Embedded.codec(0);
         let mut out = Vec::new();
         codec.decode(FrameRef::Text(r#"{"type":"started","context":1}"#), &mut out).unwrap();
-        for frame in [FrameRef::Binary(&Bytes::from_static(&[1])), FrameRef::Text("{}"), FrameRef::Text("x")] {
+        for frame in [FrameRef::Binary(&Bytes::from_static(&[1])), FrameRef::Text("{}"), FrameRef::Text("x")]
+        {
             assert_eq!(codec.decode(frame, &mut out).unwrap_err().kind, FaultKind::BadFrame);
         }
         assert!(out.is_empty());
