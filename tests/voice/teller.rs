@@ -63,7 +63,7 @@ impl Teller {
             }
             let frame = self.worker.next().await.expect("the worker is gone").unwrap();
             let mut events = Vec::new();
-            self.codec.decode(frame.as_ref(), &mut events).unwrap();
+            self.codec.decode(frame.frame().unwrap(), &mut events).unwrap();
             self.events = events.into_iter();
         }
     }
