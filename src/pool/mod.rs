@@ -195,7 +195,7 @@ impl Pool {
         let (seat, kind) = self.seat(&dial, None, until).await?;
         let connected = asked.elapsed().saturating_sub(queued);
         self.spares.notify_one();
-        let reopen = (kind != CheckoutKind::Cold).then(|| self.reopen(dial, spec.clone(), deadline));
+        let reopen = self.reopen(dial, spec.clone(), deadline);
         let stream = seat.open(spec, slot);
         let checkout = Checkout { queued, connected, kind };
         Ok(Lease::new(stream, checkout, reopen, self.settings.text_buffer))

@@ -75,7 +75,7 @@ pub struct Behaviour {
     pub late_chunks: usize,
     /// Whether a cancelled context ends with a `done`.
     pub done_after_cancel: bool,
-    /// Close a socket that has been without traffic for this long.
+    /// Close a socket that has served and then been without traffic for this long.
     pub idle: Option<Duration>,
 }
 
@@ -281,7 +281,8 @@ async fn converse(world: &Arc<World>, mut socket: Socket) {
     let (out, mut outgoing) = mpsc::channel::<Option<String>>(64);
     let mut contexts: HashMap<String, mpsc::Sender<Value>> = HashMap::new();
     loop {
-        let idle = world.behaviour().idle.unwrap_or(Duration::from_secs(3600));
+        let served = !contexts.is_empty();
+        let idle = world.behaviour().idle.filter(|_| served).unwrap_or(Duration::from_secs(3600));
         tokio::select! {
             frame = outgoing.recv() => {
                 let mut frame = frame.unwrap();
