@@ -78,10 +78,16 @@ pub async fn serve(listener: TcpListener, app: Router, settings: AcceptSettings,
             drain.clone(),
             metrics::connection_opened(settings.listener),
         );
-        drain.spawn(async move {
+        let connection = async move {
             converse(socket, peer, app, head_timeout, &own).await;
             drop((permit, open));
-        });
+        };
+        // Whoever comes after the drain began is told so, and must not hold it up.
+        if drain.has_begun() {
+            drain.spawn_until_cut(connection);
+        } else {
+            drain.spawn(connection);
+        }
     }
 }
 

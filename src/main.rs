@@ -1,10 +1,7 @@
-//! The command line.
+//! Arguments in, exit code out.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        Some("voice-worker") => voxrelay::voice::worker::worker_main(),
-        _ => ExitCode::from(2),
-    }
+    voxrelay::cli::main()
 }

@@ -1,5 +1,7 @@
 //! Keys: their shape, the store that knows them, and who is let in.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -8,11 +10,12 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
-use voxrelay::auth::{AuthResult, Authenticator, Checked};
+use voxrelay::auth::{Authenticator, Checked};
 use voxrelay::config::{AuthMode, Config};
 use voxrelay::drain::Drain;
 use voxrelay::keys::{KeyFault, Pepper, Scope, Secret};
-use voxrelay::store::{NewKey, Store, StoreError, Usage, UsageRecord};
+use voxrelay::metrics::AuthResult;
+use voxrelay::store::{Ledger, NewKey, Store, StoreError, Usage, UsageRecord};
 use voxrelay_protocol::FaultCode;
 use voxrelay_protocol::request::Credential;
 
@@ -134,6 +137,24 @@ async fn use_is_added_up_and_survives_a_reopening() {
     assert_eq!(store.usage_of(&key.id).await.unwrap(), twice);
     assert_eq!(store.usage_of("key_gone").await.unwrap(), Usage::default());
     assert!(store.show_key(&key.id).await.unwrap().last_used.is_some());
+}
+
+#[tokio::test]
+async fn use_that_cannot_be_written_is_kept_for_the_next_time() {
+    let place = Place::new();
+    let store = place.open().await;
+    let (key, _) = store.first_key().await.unwrap().unwrap();
+    let used = Usage { characters: 10, audio_ms: 700, streams: 1 };
+    let ledger = Ledger::new(store.clone());
+    ledger.note(&key.id, used);
+    ledger.note(&key.id, used);
+    ledger.write().await.unwrap();
+    let twice = Usage { characters: 20, audio_ms: 1_400, streams: 2 };
+    assert_eq!((store.usage_of(&key.id).await.unwrap(), ledger.noted(&key.id)), (twice, Usage::default()));
+    store.close().await;
+    ledger.note(&key.id, used);
+    ledger.write().await.unwrap_err();
+    assert_eq!((ledger.noted(&key.id), ledger.lost()), (used, 0));
 }
 
 #[tokio::test]
@@ -296,7 +317,7 @@ async fn an_expiring_key_ends_its_live_callers() {
     let auth = Arc::new(Authenticator::new(&Config::default(), store));
     let caller = check(&auth, secret.expose()).await.caller.unwrap();
     let drain = Drain::new();
-    drain.spawn(auth.clone().watch(drain.clone()));
+    drain.spawn(auth.clone().watch(drain.clone(), |_| {}));
     caller.revoked.cancelled().await;
     assert!(SystemTime::now() >= soon);
     assert_eq!(check(&auth, secret.expose()).await.result, AuthResult::Expired);

@@ -141,8 +141,15 @@ pub enum Reply {
     Done(StreamName, Box<Done>),
     /// A stream was interrupted.
     Cancelled(StreamName, Box<Cancelled>),
-    /// Something was refused or went wrong; `stream` absent when it is about the session.
-    Error(Option<StreamName>, Fault),
+    /// Something was refused or went wrong.
+    Error {
+        /// The stream it is about; absent when it is about the session.
+        stream: Option<StreamName>,
+        /// What.
+        fault: Fault,
+        /// Whether no stream of that name is open any more.
+        ended: bool,
+    },
     /// The relay is going away; streams may run this many ms.
     Draining(u64),
 }

@@ -13,6 +13,7 @@ use super::table::Table;
 use super::{Caller, Throttle};
 use crate::config::{AuthMode, Config, DEFAULT_NAME, Plan};
 use crate::keys::{KeyFault, KeyHash, Secret};
+use crate::metrics::AuthResult;
 use crate::store::{Found, Store, StoreError};
 
 /// A look-up that takes longer counts as a store that is away.
@@ -22,58 +23,11 @@ const STORE_RETRY_MS: u64 = 1_000;
 /// Readings of a key that the watcher overtook before the check gives up.
 const READINGS: u32 = 3;
 
-/// How a check went, for metrics. Callers see less: every bad key gets the same answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)] // each name is its own description
-pub enum AuthResult {
-    Ok,
-    Malformed,
-    Checksum,
-    Unknown,
-    Revoked,
-    Expired,
-    Disabled,
-    Throttled,
-    Store,
-}
-
-impl AuthResult {
-    /// Every result.
-    pub const ALL: [Self; 9] = [
-        Self::Ok,
-        Self::Malformed,
-        Self::Checksum,
-        Self::Unknown,
-        Self::Revoked,
-        Self::Expired,
-        Self::Disabled,
-        Self::Throttled,
-        Self::Store,
-    ];
-
-    /// As written in metric labels.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Malformed => "malformed",
-            Self::Checksum => "checksum",
-            Self::Unknown => "unknown",
-            Self::Revoked => "revoked",
-            Self::Expired => "expired",
-            Self::Disabled => "disabled",
-            Self::Throttled => "throttled",
-            Self::Store => "store",
-        }
-    }
-
-    /// Whether the caller guessed: these count towards the throttle.
-    const fn is_guess(self) -> bool {
-        matches!(
-            self,
-            Self::Malformed | Self::Checksum | Self::Unknown | Self::Revoked | Self::Expired | Self::Disabled
-        )
-    }
+/// Whether the caller guessed: these count towards the throttle. Callers see less: every bad key gets
+/// the same answer.
+const fn is_guess(result: AuthResult) -> bool {
+    use AuthResult::{Checksum, Expired, Malformed, Revoked, Unknown};
+    matches!(result, Malformed | Checksum | Unknown | Revoked | Expired)
 }
 
 impl From<KeyFault> for AuthResult {
@@ -144,7 +98,7 @@ impl Authenticator {
         match self.look_up(credential, now).await {
             Ok(caller) => Checked { caller: Ok(caller), result: AuthResult::Ok },
             Err(result) => {
-                if result.is_guess() {
+                if is_guess(result) {
                     held(&self.throttle).failed(now, source);
                 }
                 refusal(result, None)

@@ -15,10 +15,10 @@ const BEAT: Duration = Duration::from_millis(500);
 const LAST_BEAT: Duration = Duration::from_millis(50);
 
 impl Authenticator {
-    /// Watches for keys that are revoked or expire. Run it once, as a task of its own:
-    /// `drain.spawn(authenticator.clone().watch(drain.clone()))`. It ends when the drain has begun and
-    /// nobody holds a caller any more, or when time is up.
-    pub async fn watch(self: Arc<Self>, drain: Drain) {
+    /// Watches for keys that are revoked or expire, and says each time whether the store answers. Run
+    /// it once, as a task of its own. It ends when the drain has begun and nobody holds a caller any
+    /// more, or when time is up.
+    pub async fn watch(self: Arc<Self>, drain: Drain, answers: impl Fn(bool) + Send) {
         let mut beat = beats(BEAT);
         let mut last = false;
         loop {
@@ -30,7 +30,9 @@ impl Authenticator {
                 }
                 _ = beat.tick() => {}
             }
-            if let Err(error) = self.follow().await {
+            let followed = self.follow().await;
+            answers(followed.is_ok());
+            if let Err(error) = followed {
                 tracing::warn!(%error, "revocations cannot be read from the key store");
             }
             if last && self.table().forget_unused() {

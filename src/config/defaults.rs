@@ -65,7 +65,7 @@ fn upstream(name: &str, provider: &'static dyn Provider) -> Upstream {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)) }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), origins: Vec::new() }
     }
 }
 
@@ -107,6 +107,10 @@ impl Default for Limits {
             session_streams: 16,
             characters_per_stream: 50_000,
             message_bytes: 64 * 1024,
+            messages_per_second: 100,
+            messages_burst: 1_000,
+            controls_per_second: 10,
+            controls_burst: 100,
             text_buffer: 64 * 1024,
             stream_buffer: 1024 * 1024,
             head_timeout: Duration::from_secs(5),

@@ -13,6 +13,7 @@ impl Config {
     pub fn describe(&self) -> Vec<(String, String)> {
         let mut rows = Rows(Vec::new());
         rows.add("server.listen", quoted(self.server.listen));
+        rows.add("server.origins", format!("{:?}", self.server.origins));
         rows.add("operator.listen", quoted(self.operator.listen));
         rows.add("operator.admin_token", secret(self.operator.admin_token.as_ref()));
         rows.add("auth.mode", quoted(if self.auth.mode == AuthMode::Open { "open" } else { "keys" }));
@@ -63,6 +64,10 @@ fn limits(limits: &Limits, rows: &mut Rows) {
     rows.add("limits.session_streams", limits.session_streams);
     rows.add("limits.characters_per_stream", limits.characters_per_stream);
     rows.add("limits.message_bytes", limits.message_bytes);
+    rows.add("limits.messages_per_second", limits.messages_per_second);
+    rows.add("limits.messages_burst", limits.messages_burst);
+    rows.add("limits.controls_per_second", limits.controls_per_second);
+    rows.add("limits.controls_burst", limits.controls_burst);
     rows.add("limits.text_buffer", limits.text_buffer);
     rows.add("limits.stream_buffer", limits.stream_buffer);
     rows.add("limits.head_timeout", duration(limits.head_timeout));

@@ -1,6 +1,7 @@
 //! What is wrong with a config, where it stands, and how to mend it.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -48,20 +49,30 @@ impl fmt::Display for Prefix<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     found: RefCell<Vec<(Place, String)>>,
-    /// The file does not parse, so what seems to be missing may stand on a line that was skipped.
-    pub(super) torn: bool,
+    /// Where the file does not parse. What seems to be missing then may stand on such a line, and what
+    /// was read of the line itself means nothing.
+    torn: BTreeSet<Place>,
 }
 
 impl Faults {
     pub(super) fn add(&self, place: &Place, message: String) {
+        if self.torn.contains(place) {
+            return;
+        }
         self.found.borrow_mut().push((place.clone(), message));
     }
 
     /// A fault about something that is not there.
     pub(super) fn add_missing(&self, place: &Place, message: String) {
-        if !self.torn {
+        if self.torn.is_empty() {
             self.add(place, message);
         }
+    }
+
+    /// The file cannot be read at this place. To be told before anything else is read.
+    pub(super) fn add_torn(&mut self, place: Place, message: String) {
+        self.add(&place, message);
+        self.torn.insert(place);
     }
 
     /// All of them in the order of the file, environment last.

@@ -15,6 +15,9 @@ use super::{Auth, AuthMode, Config, ConfigFault, Limits, Log, Operator, Plan, Se
 /// What the name of a variable begins with that stands for a setting.
 pub const ENVIRONMENT_PREFIX: &str = "VOXRELAY__";
 
+/// The shortest pepper taken, in bytes.
+pub const SHORTEST_PEPPER: usize = 16;
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const MINUTE: Duration = Duration::from_secs(60);
 const KIB: u64 = 1024;
@@ -56,8 +59,8 @@ fn read_file(path: &Path, faults: &mut Faults) -> Node {
     match std::fs::read_to_string(path) {
         Ok(text) => parse_file(&text, faults),
         Err(error) => {
-            faults.torn = true;
-            faults.add(&Place::Whole, format!("cannot be read: {error}; name a file of TOML with --config"));
+            let message = format!("cannot be read: {error}; name a file of TOML with --config");
+            faults.add_torn(Place::Whole, message);
             Node::table(Place::Whole)
         }
     }
@@ -81,9 +84,10 @@ fn read(root: &Node, faults: &Faults, around: &Surroundings) -> Config {
 
 fn server(mut section: Section<'_>) -> Server {
     let listen = section.address("listen", Server::default().listen);
+    let origins = section.texts("origins", "https://app.example.com");
     section.not_yet("tls", "remove it and put a proxy that speaks TLS in front");
     section.done();
-    Server { listen }
+    Server { listen, origins }
 }
 
 fn operator(mut section: Section<'_>, server: &Server, around: &Surroundings) -> Operator {
@@ -125,13 +129,10 @@ fn auth(mut section: Section<'_>, server: &Server, around: &Surroundings) -> Aut
             ),
         );
     }
-    if auth.pepper.as_ref().is_some_and(|pepper| pepper.expose().len() < crate::keys::Pepper::SHORTEST) {
+    if auth.pepper.as_ref().is_some_and(|pepper| pepper.expose().len() < SHORTEST_PEPPER) {
         section.fault(
             &section.place_of("pepper"),
-            format!(
-                "pepper is shorter than {} bytes; make one with: openssl rand -hex 32",
-                crate::keys::Pepper::SHORTEST
-            ),
+            format!("pepper is shorter than {} bytes; make one with: openssl rand -hex 32", SHORTEST_PEPPER),
         );
     }
     section.done();
@@ -192,6 +193,10 @@ fn limits(mut section: Section<'_>) -> Limits {
             1..=100_000_000,
         ),
         message_bytes: section.count("message_bytes", defaults.message_bytes, KIB..=16 * MIB),
+        messages_per_second: section.small("messages_per_second", defaults.messages_per_second),
+        messages_burst: section.small("messages_burst", defaults.messages_burst),
+        controls_per_second: section.small("controls_per_second", defaults.controls_per_second),
+        controls_burst: section.small("controls_burst", defaults.controls_burst),
         text_buffer: section.count("text_buffer", defaults.text_buffer, KIB..=16 * MIB),
         stream_buffer: section.count("stream_buffer", defaults.stream_buffer, 16 * KIB..=256 * MIB),
         head_timeout: section.duration("head_timeout", defaults.head_timeout, 10 * MINUTE),
@@ -228,7 +233,8 @@ fn plans(section: Section<'_>) -> BTreeMap<String, Plan> {
 }
 
 /// Why `name` cannot name a plan, an upstream or an organisation; they appear in labels and commands.
-pub(crate) fn name_problem(name: &str) -> Option<&'static str> {
+#[must_use]
+pub fn name_problem(name: &str) -> Option<&'static str> {
     let fits = (1..=64).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
     (!fits).then_some("must be 1 to 64 of A-Z, a-z, 0-9, \"_\", \".\" and \"-\"")

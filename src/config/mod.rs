@@ -24,7 +24,7 @@ mod upstreams;
 
 pub use defaults::DEFAULT_NAME;
 pub use fault::ConfigFault;
-pub use load::{ENVIRONMENT_PREFIX, environment};
+pub use load::{ENVIRONMENT_PREFIX, SHORTEST_PEPPER, environment, name_problem};
 
 /// Everything the relay may be told.
 #[derive(Debug, Clone)]
@@ -56,6 +56,8 @@ pub struct Config {
 pub struct Server {
     /// Address and port; port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// Origins of the pages that may connect from a browser, besides the relay's own.
+    pub origins: Vec<String>,
 }
 
 /// The operator's listener: metrics, health, admin.
@@ -127,6 +129,14 @@ pub struct Limits {
     pub characters_per_stream: u64,
     /// Bytes of one client message.
     pub message_bytes: usize,
+    /// Client messages a second that are read; more wait in the client's socket.
+    pub messages_per_second: u32,
+    /// Client messages read at once before that.
+    pub messages_burst: u32,
+    /// Control frames a second that are borne.
+    pub controls_per_second: u32,
+    /// Control frames borne at once before that.
+    pub controls_burst: u32,
     /// Bytes of text waiting for the upstream, per stream.
     pub text_buffer: usize,
     /// Bytes of audio waiting for the client, per stream.

@@ -93,6 +93,23 @@ impl<'t> Section<'t> {
         None
     }
 
+    /// A list of texts; empty if it is absent.
+    pub(super) fn texts(&mut self, key: &'static str, example: &str) -> Vec<String> {
+        let mut texts = Vec::new();
+        for node in self.list(key) {
+            match node.text() {
+                Some(text) => texts.push(text.to_owned()),
+                None => self.fault(&node.place, format!("{key} is a list of strings like \"{example}\"")),
+            }
+        }
+        texts
+    }
+
+    /// A count up to a million.
+    pub(super) fn small(&mut self, key: &'static str, default: u32) -> u32 {
+        u32::try_from(self.integer(key, u64::from(default), 1..=1_000_000)).unwrap_or(default)
+    }
+
     /// A text that must be there.
     pub(super) fn required_text(&mut self, key: &'static str, example: &str) -> Option<&'t str> {
         if self.table.is_some_and(|table| !table.contains_key(key)) {

@@ -67,8 +67,9 @@ pub(super) fn parse_file(text: &str, faults: &mut Faults) -> Node {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let place = error.span().map_or(Place::Whole, |span| lines.place(span.start));
-        faults.torn = true;
-        faults.add(&place, format!("this is not TOML: {}", error.message().trim().replace('\n', "; ")));
+        let problem = error.message().trim().replace('\n', "; ");
+        let mend = "text needs quotes, and a key stands only once";
+        faults.add_torn(place, format!("this is not TOML ({problem}); {mend}"));
     }
     Node { value: table(document.get_ref(), &|at| lines.place(at)), place: Place::Whole }
 }

@@ -51,7 +51,7 @@ pub enum PepperError {
 
 impl Pepper {
     /// The shortest pepper taken, in bytes.
-    pub const SHORTEST: usize = 16;
+    pub const SHORTEST: usize = crate::config::SHORTEST_PEPPER;
 
     /// A pepper given by the config, which has checked its length.
     #[must_use]

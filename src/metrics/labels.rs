@@ -48,7 +48,15 @@ label! {
 
 label! {
     /// How a session showed its key.
-    AuthWay "auth" { Header "header", FirstFrame "first_frame", Open "open", }
+    AuthWay "auth" {
+        Header "header",
+        FirstFrame "first_frame",
+        /// A single-use token among the sub-protocols.
+        Subprotocol "subprotocol",
+        /// A single-use token in the query.
+        QueryToken "query_token",
+        Open "open",
+    }
 }
 
 label! {
@@ -62,6 +70,10 @@ label! {
         Unknown "unknown",
         Revoked "revoked",
         Expired "expired",
+        /// No credential came.
+        Missing "missing",
+        /// The source has failed too often.
+        Throttled "throttled",
         /// The store could not answer.
         Store "store",
     }
@@ -215,6 +227,8 @@ label! {
         Dead "dead",
         UnexpectedData "unexpected_data",
         Faulted "faulted",
+        /// It served the one stream it was for.
+        Spent "spent",
         Drain "drain",
     }
 }

@@ -3,6 +3,7 @@
 
 mod error;
 mod keys;
+mod ledger;
 mod open;
 mod orgs;
 mod time;
@@ -14,6 +15,7 @@ use sqlx::SqlitePool;
 
 pub use error::StoreError;
 pub use keys::{Found, KeyRecord, NewKey};
+pub use ledger::Ledger;
 pub use orgs::{DEFAULT_ORG, Org};
 pub use usage::{Usage, UsageRecord};
 

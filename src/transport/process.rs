@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
+use super::{Incoming, Wire};
 use bytes::{Buf, BufMut, BytesMut};
 use futures_util::{Sink, Stream};
 use tokio::io::Join;
@@ -80,10 +81,17 @@ impl WorkerTransport {
 }
 
 impl Stream for WorkerTransport {
-    type Item = Result<Frame, UpstreamFault>;
+    type Item = Result<Incoming, UpstreamFault>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.frames).poll_next(cx).map_err(UpstreamFault::from)
+        Pin::new(&mut self.frames).poll_next(cx).map_ok(Incoming::Frame).map_err(UpstreamFault::from)
+    }
+}
+
+impl Wire for WorkerTransport {
+    /// A pipe needs no pings: the end of the process is the end of the pipe.
+    fn start_ping(self: Pin<&mut Self>) -> Result<bool, UpstreamFault> {
+        Ok(false)
     }
 }
 

@@ -26,15 +26,23 @@ pub fn available(to: &AudioFormat) -> Result<(), Fault> {
     if possible { Ok(()) } else { Err(unsupported(to)) }
 }
 
+/// `unsupported_format` about one field whose value nobody knows, naming what is available.
+#[must_use]
+pub fn unknown(field: &str) -> Fault {
+    refusal(&format!("{field}: is not known"))
+}
+
 fn unsupported(format: &AudioFormat) -> Fault {
     let AudioFormat { encoding, sample_rate, container } = format;
+    let (encoding, container) = (encoding.as_str(), container.as_str());
+    refusal(&format!("format: {encoding} in {container} at {sample_rate} Hz cannot be made"))
+}
+
+fn refusal(problem: &str) -> Fault {
+    let (from, to) = (SAMPLE_RATES.start(), SAMPLE_RATES.end());
     let detail = format!(
-        "format: {} in {} at {sample_rate} Hz cannot be made; available are encodings pcm_s16le, \
-         pcm_f32le, mulaw, alaw, containers raw, wav, sample rates {} to {}",
-        encoding.as_str(),
-        container.as_str(),
-        SAMPLE_RATES.start(),
-        SAMPLE_RATES.end(),
+        "{problem}; available are encodings pcm_s16le, pcm_f32le, mulaw, alaw, containers raw, wav, \
+         sample rates {from} to {to}"
     );
     Fault::new(FaultCode::UnsupportedFormat, detail)
 }

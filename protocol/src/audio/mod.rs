@@ -6,7 +6,7 @@ mod resample;
 mod samples;
 mod wav;
 
-pub use convert::{Converter, available};
+pub use convert::{Converter, available, unknown};
 
 use serde::{Deserialize, Serialize};
 

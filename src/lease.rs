@@ -1,0 +1,206 @@
+//! The right to run one stream, and the stream itself: what a session holds.
+//!
+//! A pooled link may turn out to be dead at the moment it is used. Until the first event has come, a
+//! lease on such a link keeps what it was told and, should the link die, tells it once more to a
+//! fresh one: nothing has been spoken, so nothing can be spoken twice.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use voxrelay_protocol::{Command, Event, FaultKind, UpstreamFault};
+
+pub use crate::link::SendError;
+use crate::link::Stream;
+
+/// Where a link came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CheckoutKind {
+    /// A link in use by others.
+    Hit,
+    /// A link that was idle.
+    Warm,
+    /// A link dialled for this checkout.
+    Cold,
+}
+
+impl CheckoutKind {
+    /// As in metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Warm => "warm",
+            Self::Cold => "cold",
+        }
+    }
+}
+
+/// How a lease was come by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkout {
+    /// Time waited for a slot of the account.
+    pub queued: Duration,
+    /// Time waited for a link after that.
+    pub connected: Duration,
+    /// Where the link came from.
+    pub kind: CheckoutKind,
+}
+
+/// A stream on a fresh link, being opened.
+pub(crate) type Reopening = Pin<Box<dyn Future<Output = Result<Stream, UpstreamFault>> + Send>>;
+/// Opens a stream with the same settings on a fresh link.
+pub(crate) type Reopen = Box<dyn FnOnce() -> Reopening + Send>;
+
+/// The right to run one stream. Dropped before its last event, it cancels the stream upstream, ahead
+/// of any text still queued; the account's slot is free again once the vendor is really done with it.
+pub struct Lease {
+    stream: Stream,
+    checkout: Checkout,
+    retry: Option<Retry>,
+    reopening: Option<Reopening>,
+    /// Commands kept for a link that is being opened.
+    kept: Kept,
+    over: bool,
+}
+
+struct Retry {
+    reopen: Reopen,
+}
+
+/// Everything sent so far, as long as it can be sent again. Bounded by the text buffer.
+struct Kept {
+    commands: Vec<Command>,
+    bytes: usize,
+    limit: usize,
+}
+
+impl Lease {
+    /// `reopen` is for links that were not dialled for this lease; `text_buffer` bounds in bytes what
+    /// is kept for it.
+    pub(crate) fn new(
+        stream: Stream,
+        checkout: Checkout,
+        reopen: Option<Reopen>,
+        text_buffer: usize,
+    ) -> Self {
+        let kept = Kept { commands: Vec::new(), bytes: 0, limit: text_buffer };
+        let retry = reopen.map(|reopen| Retry { reopen });
+        Self { stream, checkout, retry, reopening: None, kept, over: false }
+    }
+
+    /// How this lease was come by.
+    #[must_use]
+    pub fn checkout(&self) -> &Checkout {
+        &self.checkout
+    }
+
+    /// Hands a command to the link. Never waits. `Start` was sent at the checkout. After `Cancel` no
+    /// event comes any more.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] when more than the text buffer waits for this stream;
+    /// [`SendError::Closed`] when the stream has ended or its link is gone.
+    pub fn send(&mut self, command: Command) -> Result<(), SendError> {
+        if self.over {
+            return Err(SendError::Closed);
+        }
+        if command == Command::Cancel {
+            self.over = true;
+            self.reopening = None;
+            return self.stream.send(command);
+        }
+        if self.reopening.is_some() {
+            return if self.kept.keep(command) { Ok(()) } else { Err(SendError::Full) };
+        }
+        if self.retry.is_none() {
+            return self.stream.send(command);
+        }
+        match self.stream.send(command.clone()) {
+            Err(SendError::Full) => Err(SendError::Full),
+            sent => {
+                if self.kept.keep(command) {
+                    return Ok(());
+                }
+                self.forget();
+                sent
+            }
+        }
+    }
+
+    /// The next event; `None` after the last one ([`Event::is_last`]) and after a cancel.
+    pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        loop {
+            if let Some(reopening) = &mut self.reopening {
+                let reopened = ready!(reopening.as_mut().poll(cx));
+                self.reopening = None;
+                match reopened {
+                    Ok(stream) => self.resume(stream),
+                    Err(fault) => return self.last(Event::Failed(fault)),
+                }
+            }
+            let Some(event) = ready!(self.stream.poll_event(cx)) else {
+                self.over = true;
+                return Poll::Ready(None);
+            };
+            if let (Some(retry), true) = (self.retry.take(), died(&event)) {
+                self.reopening = Some((retry.reopen)());
+                continue;
+            }
+            self.forget();
+            return if event.is_last() { self.last(event) } else { Poll::Ready(Some(event)) };
+        }
+    }
+
+    /// Bytes of events waiting to be read.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        self.stream.buffered_bytes()
+    }
+
+    fn resume(&mut self, stream: Stream) {
+        self.stream = stream;
+        for command in std::mem::take(&mut self.kept.commands) {
+            // It fitted before; a link that dies again says so as an event.
+            let _ = self.stream.send(command);
+        }
+    }
+
+    fn forget(&mut self) {
+        self.retry = None;
+        self.kept.commands = Vec::new();
+    }
+
+    fn last(&mut self, event: Event) -> Poll<Option<Event>> {
+        self.over = true;
+        Poll::Ready(Some(event))
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("checkout", &self.checkout).finish_non_exhaustive()
+    }
+}
+
+impl Kept {
+    /// False when it would be too much to keep.
+    fn keep(&mut self, command: Command) -> bool {
+        let bytes = if let Command::Text(text) = &command { text.len() } else { 0 };
+        let fits = self.bytes + bytes <= self.limit && self.commands.len() < crate::link::COMMANDS_MAX;
+        if fits {
+            self.bytes += bytes;
+            self.commands.push(command);
+        }
+        fits
+    }
+}
+
+/// Whether a stream's end is the death of its link before anything was spoken.
+fn died(event: &Event) -> bool {
+    matches!(event, Event::Failed(UpstreamFault { kind: FaultKind::ClosedEarly | FaultKind::WriteStall, .. }))
+}

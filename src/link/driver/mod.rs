@@ -1,0 +1,348 @@
+//! The task of one link: wait for one input, act on it, never wait while acting.
+//!
+//! `poll` waits and says what happened; here is what follows from it.
+
+mod poll;
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use voxrelay_protocol::provider::{ProviderCodec, Sharing};
+use voxrelay_protocol::{Command, ContextId, Event, FaultClass, FaultKind, Frame, FrameRef, UpstreamFault};
+
+use self::poll::Signals;
+use super::contexts::{Contexts, Delivery};
+use super::watch::{Due, Watch};
+use super::{Link, LinkSettings, Meter, Opening, ToLink};
+use crate::drain::Drain;
+use crate::metrics::{DropReason, RetireReason};
+use crate::transport::{Incoming, Transport};
+
+/// Broken frames a link survives.
+const BAD_FRAMES_MAX: u32 = 1;
+/// How long a closing handshake may take.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Drives one link until it ends.
+pub struct Driver {
+    link: Arc<Link>,
+    transport: Transport,
+    codec: Box<dyn ProviderCodec>,
+    inbox: mpsc::Receiver<ToLink>,
+    exclusive: bool,
+    settings: LinkSettings,
+    contexts: Contexts,
+    /// Events not yet passed on; more than none only while an exclusive stream has no room.
+    decoded: VecDeque<(ContextId, Event)>,
+    out: VecDeque<Outgoing>,
+    unflushed: bool,
+    want_ping: bool,
+    bad_frames: u32,
+    turns: u32,
+    /// The exclusive stream without room, for which reading rests.
+    paused: Option<ContextId>,
+    watch: Watch,
+    retired: Option<RetireReason>,
+    meter: Meter,
+}
+
+struct Outgoing {
+    context: ContextId,
+    frame: Frame,
+    /// Bytes of text that have left the stream's buffer once this frame is written.
+    text: usize,
+}
+
+/// The one thing that happened.
+enum Input {
+    Abandoned(Vec<ContextId>),
+    Received(Incoming),
+    Room,
+    Asked(ToLink),
+    Gone(Option<UpstreamFault>),
+    Tick,
+    Retire,
+    DrainBegun,
+    DrainCut,
+}
+
+/// Why and with what fault the link ends.
+struct Ending {
+    reason: RetireReason,
+    fault: Option<UpstreamFault>,
+}
+
+type Step = ControlFlow<Ending>;
+
+impl Driver {
+    pub(super) fn new(
+        link: Arc<Link>,
+        transport: Transport,
+        codec: Box<dyn ProviderCodec>,
+        inbox: mpsc::Receiver<ToLink>,
+        settings: &LinkSettings,
+        meter: Meter,
+    ) -> Self {
+        Self {
+            link,
+            transport,
+            codec,
+            inbox,
+            exclusive: !matches!(settings.capabilities.sharing, Sharing::Contexts { .. }),
+            settings: settings.clone(),
+            contexts: Contexts::default(),
+            decoded: VecDeque::new(),
+            out: VecDeque::new(),
+            unflushed: false,
+            want_ping: false,
+            bad_frames: 0,
+            turns: 0,
+            paused: None,
+            watch: Watch::new(Instant::now(), settings.idle, settings.max_age),
+            retired: None,
+            meter,
+        }
+    }
+
+    /// Runs the link to its end and says why it ended.
+    pub async fn run(mut self, drain: Drain) -> RetireReason {
+        let mut signals = Signals::new(drain);
+        let ending = loop {
+            let input = std::future::poll_fn(|cx| self.poll_input(&mut signals, cx)).await;
+            let now = Instant::now();
+            if let ControlFlow::Break(ending) = self.apply(input, now) {
+                break ending;
+            }
+            self.watch.set_idle(self.contexts.is_empty(), now);
+            self.meter.holds(self.contexts.any_live(), !self.contexts.is_empty());
+            if let Some(reason) = self.finished() {
+                break Ending { reason, fault: None };
+            }
+        };
+        self.close(&ending).await;
+        ending.reason
+    }
+
+    /// A retired link ends with its last stream, once that one's cancel has been written.
+    fn finished(&self) -> Option<RetireReason> {
+        let over = self.contexts.is_empty() && self.out.is_empty() && !self.link.is_promised();
+        self.retired.filter(|_| over)
+    }
+
+    async fn close(&mut self, ending: &Ending) {
+        self.link.retire();
+        self.inbox.close();
+        for kind in self.contexts.fail_all(ending.fault.as_ref()) {
+            self.meter.fault(kind);
+        }
+        // Streams that were just being opened find their outlet dropped.
+        while self.inbox.try_recv().is_ok() {}
+        let _ = tokio::time::timeout(CLOSE_WITHIN, self.transport.close()).await;
+    }
+
+    fn apply(&mut self, input: Input, now: Instant) -> Step {
+        match input {
+            Input::Abandoned(contexts) => {
+                for context in contexts {
+                    self.cancel(context, None, now);
+                }
+                self.pass_on(now)
+            }
+            Input::Received(incoming) => {
+                self.watch.heard(now);
+                incoming.frame().map_or(Step::Continue(()), |frame| self.receive(frame, now))
+            }
+            Input::Room => self.pass_on(now),
+            Input::Asked(ToLink::Open(opening)) => self.open(*opening),
+            Input::Asked(ToLink::Command(context, command)) => self.command(context, command),
+            Input::Gone(fault) => {
+                let broken = fault.as_ref().is_some_and(|fault| fault.kind.class() == FaultClass::Protocol);
+                end(if broken { RetireReason::Faulted } else { RetireReason::Dead }, fault)
+            }
+            Input::Tick => self.tick(now),
+            Input::Retire => self.retire(RetireReason::Age),
+            Input::DrainBegun => self.retire(RetireReason::Drain),
+            Input::DrainCut => end(RetireReason::Drain, None),
+        }
+    }
+
+    fn open(&mut self, opening: Opening) -> Step {
+        let Opening { context, spec, outlet, hold } = opening;
+        if !outlet.shared().is_abandoned() {
+            self.contexts.insert(context, outlet, hold);
+            self.encode(context, &Command::Start(spec), 0);
+        }
+        Step::Continue(())
+    }
+
+    fn command(&mut self, context: ContextId, command: Command) -> Step {
+        if let Some(shared) = self.contexts.live(context) {
+            shared.command_taken();
+            let text = if let Command::Text(text) = &command { text.len() } else { 0 };
+            self.encode(context, &command, text);
+        }
+        Step::Continue(())
+    }
+
+    fn encode(&mut self, context: ContextId, command: &Command, text: usize) {
+        let mut frames = Vec::new();
+        self.codec.encode(context, command, &mut frames);
+        let Some(last) = frames.pop() else {
+            // The codec keeps it for later: it no longer waits here.
+            if let Some(shared) = self.contexts.live(context) {
+                shared.text_written(text);
+            }
+            return;
+        };
+        self.out.extend(frames.into_iter().map(|frame| Outgoing { context, frame, text: 0 }));
+        self.out.push_back(Outgoing { context, frame: last, text });
+    }
+
+    /// Stops a stream: what waits for it is dropped, and the vendor is told ahead of everything else.
+    fn cancel(&mut self, context: ContextId, last: Option<Event>, now: Instant) {
+        self.out.retain(|outgoing| outgoing.context != context);
+        if self.contexts.cancel(context, last, self.settings.capabilities.cancel_grace, now) {
+            let mut frames = Vec::new();
+            self.codec.encode(context, &Command::Cancel, &mut frames);
+            for frame in frames.into_iter().rev() {
+                self.out.push_front(Outgoing { context, frame, text: 0 });
+            }
+        }
+    }
+
+    fn receive(&mut self, frame: FrameRef<'_>, now: Instant) -> Step {
+        let mut events = Vec::new();
+        let result = self.codec.decode(frame, &mut events);
+        // A frame that means nothing (a greeting, a note on the account) may come at any time.
+        if self.exclusive && self.contexts.is_empty() && (result.is_err() || !events.is_empty()) {
+            return end(RetireReason::UnexpectedData, None);
+        }
+        events.iter().for_each(|(_, event)| self.meter.received(event));
+        self.decoded.extend(events);
+        self.pass_on(now)?;
+        let Err(fault) = result else { return Step::Continue(()) };
+        self.bad_frames += 1;
+        if fault.kind == FaultKind::BadFrame && self.bad_frames <= BAD_FRAMES_MAX {
+            self.meter.fault(fault.kind);
+            return Step::Continue(());
+        }
+        end(RetireReason::Faulted, Some(fault))
+    }
+
+    fn pass_on(&mut self, now: Instant) -> Step {
+        let grace = self.settings.capabilities.cancel_grace;
+        while let Some((context, event)) = self.decoded.pop_front() {
+            let (bytes, failed) = (event.audio_len(), fault_of(&event));
+            match self.contexts.deliver(context, event, grace, now) {
+                Delivery::Passed => {}
+                Delivery::Late => self.meter.dropped(DropReason::Late, bytes),
+                Delivery::Foreign => self.foreign(context, bytes)?,
+                Delivery::NoRoom(event) if self.exclusive => {
+                    self.decoded.push_front((context, event));
+                    self.pause(Some(context), now);
+                    return Step::Continue(());
+                }
+                Delivery::NoRoom(_) => {
+                    self.meter.slow_consumer();
+                    self.meter.dropped(DropReason::SlowConsumer, bytes);
+                    let fault = UpstreamFault::new(FaultKind::SlowConsumer, "the stream's buffer is full");
+                    self.cancel(context, Some(Event::Failed(fault)), now);
+                }
+                Delivery::Over { clean, wanted } => {
+                    if let Some(kind) = failed.filter(|_| wanted) {
+                        self.meter.fault(kind);
+                    }
+                    self.over(context, clean)?;
+                }
+            }
+        }
+        self.pause(None, now);
+        Step::Continue(())
+    }
+
+    /// Lets reading rest until the stream has room, or begin again. A stream's reader wakes the link
+    /// only while it is marked, so its room is looked at again after marking.
+    fn pause(&mut self, stream: Option<ContextId>, now: Instant) {
+        if self.paused == stream {
+            return;
+        }
+        for (context, paused) in [(self.paused, false), (stream, true)] {
+            if let Some(shared) = context.and_then(|context| self.contexts.live(context)) {
+                shared.set_paused(paused);
+            }
+        }
+        self.paused = stream;
+        self.watch.set_paused(stream.is_some(), now);
+    }
+
+    /// For a stream that is over or was never ours. On an exclusive link it cannot be explained.
+    fn foreign(&mut self, context: ContextId, bytes: usize) -> Step {
+        let late = context != ContextId::FOREIGN && self.link.has_opened(context);
+        self.meter.dropped(if late { DropReason::Late } else { DropReason::Foreign }, bytes);
+        if self.exclusive { self.retire(RetireReason::UnexpectedData) } else { Step::Continue(()) }
+    }
+
+    /// A stream is over upstream. What it held is given back last, when it is clear whether this link
+    /// can be used again.
+    fn over(&mut self, context: ContextId, clean: bool) -> Step {
+        self.out.retain(|outgoing| outgoing.context != context);
+        if self.exclusive {
+            if self.settings.capabilities.sharing == Sharing::Once {
+                self.retire(RetireReason::Spent)?;
+            } else if !clean {
+                self.retire(RetireReason::Faulted)?;
+            }
+        }
+        self.contexts.remove(context);
+        Step::Continue(())
+    }
+
+    fn retire(&mut self, reason: RetireReason) -> Step {
+        self.retired.get_or_insert(reason);
+        self.link.retire();
+        Step::Continue(())
+    }
+
+    fn tick(&mut self, now: Instant) -> Step {
+        while let Some(context) = self.contexts.expired(now) {
+            if self.exclusive {
+                self.retire(RetireReason::Dirty)?;
+            }
+            self.contexts.remove(context);
+        }
+        match self.watch.due(now) {
+            None => Step::Continue(()),
+            Some(Due::Ping) => {
+                self.want_ping = true;
+                Step::Continue(())
+            }
+            Some(Due::Old) => self.retire(RetireReason::Age),
+            Some(Due::Idle) if self.link.is_promised() => {
+                self.watch.set_idle(false, now);
+                Step::Continue(())
+            }
+            Some(Due::Idle) => end(RetireReason::Idle, None),
+            Some(Due::Silent) => {
+                let fault = UpstreamFault::new(FaultKind::Stalled, "the link does not answer");
+                end(RetireReason::Dead, Some(fault))
+            }
+            Some(Due::WriteStalled) => {
+                let fault = UpstreamFault::new(FaultKind::WriteStall, "the vendor does not read");
+                end(RetireReason::Dead, Some(fault))
+            }
+        }
+    }
+}
+
+fn end(reason: RetireReason, fault: Option<UpstreamFault>) -> Step {
+    ControlFlow::Break(Ending { reason, fault })
+}
+
+fn fault_of(event: &Event) -> Option<FaultKind> {
+    if let Event::Failed(fault) = event { Some(fault.kind) } else { None }
+}

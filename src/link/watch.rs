@@ -1,0 +1,170 @@
+//! The clocks of one link: liveness, writing, idleness, age. Pure; the time is an argument.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A quiet link is pinged after this.
+pub const PING_AFTER: Duration = Duration::from_secs(15);
+/// And is dead when nothing at all has come this long after the ping.
+pub const PONG_WITHIN: Duration = Duration::from_secs(10);
+/// A write that makes no progress for this long has stalled.
+pub const WRITE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    Ping,
+    Silent,
+    WriteStalled,
+    Idle,
+    Old,
+}
+
+#[derive(Debug)]
+pub(super) struct Watch {
+    heard: Instant,
+    pinged: Option<Instant>,
+    writing: Option<Instant>,
+    idle_since: Option<Instant>,
+    idle: Duration,
+    old_at: Option<Instant>,
+    paused: bool,
+    pings: bool,
+}
+
+impl Watch {
+    pub(super) fn new(now: Instant, idle: Duration, max_age: Duration) -> Self {
+        Self {
+            heard: now,
+            pinged: None,
+            writing: None,
+            idle_since: Some(now),
+            idle,
+            old_at: now.checked_add(max_age),
+            paused: false,
+            pings: true,
+        }
+    }
+
+    /// Anything at all came in.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.pinged = None;
+    }
+
+    /// The transport has no pings.
+    pub(super) fn no_pings(&mut self) {
+        self.pings = false;
+    }
+
+    /// Reading has stopped or begun again. While it rests, silence means nothing.
+    pub(super) fn set_paused(&mut self, paused: bool, now: Instant) {
+        if self.paused && !paused {
+            self.heard(now);
+        }
+        self.paused = paused;
+    }
+
+    /// Something is being written and nothing has moved before `now`.
+    pub(super) fn writing(&mut self, now: Instant) {
+        self.writing.get_or_insert(now);
+    }
+
+    /// Something was written.
+    pub(super) fn wrote(&mut self) {
+        self.writing = None;
+    }
+
+    /// Whether any stream is open.
+    pub(super) fn set_idle(&mut self, idle: bool, now: Instant) {
+        if idle {
+            self.idle_since.get_or_insert(now);
+        } else {
+            self.idle_since = None;
+        }
+    }
+
+    /// When to ask again; `None` is never.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let liveness = (self.pings && !self.paused).then(|| match self.pinged {
+            Some(at) => at + PONG_WITHIN,
+            None => self.heard + PING_AFTER,
+        });
+        let writing = self.writing.map(|since| since + WRITE_WITHIN);
+        let idle = self.idle_since.and_then(|since| since.checked_add(self.idle));
+        [liveness, writing, idle, self.old_at].into_iter().flatten().min()
+    }
+
+    /// The first thing that is due, told once.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Due> {
+        if self.writing.is_some_and(|since| now >= since + WRITE_WITHIN) {
+            return Some(Due::WriteStalled);
+        }
+        if self.pings && !self.paused {
+            match self.pinged {
+                Some(at) if now >= at + PONG_WITHIN => return Some(Due::Silent),
+                None if now >= self.heard + PING_AFTER => {
+                    self.pinged = Some(now);
+                    return Some(Due::Ping);
+                }
+                _ => {}
+            }
+        }
+        if self.idle_since.is_some_and(|since| now.duration_since(since) >= self.idle) {
+            return Some(Due::Idle);
+        }
+        if self.old_at.is_some_and(|at| now >= at) {
+            self.old_at = None;
+            return Some(Due::Old);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_quiet_link_is_pinged_once_and_then_dead() {
+        let start = Instant::now();
+        let mut watch = Watch::new(start, HOUR, HOUR);
+        assert_eq!(watch.next(), Some(start + PING_AFTER));
+        assert_eq!(watch.due(start + PING_AFTER), Some(Due::Ping));
+        assert_eq!(watch.due(start + PING_AFTER), None);
+        assert_eq!(watch.due(start + PING_AFTER + PONG_WITHIN), Some(Due::Silent));
+    }
+
+    #[test]
+    fn anything_heard_puts_the_ping_off() {
+        let start = Instant::now();
+        let mut watch = Watch::new(start, HOUR, HOUR);
+        watch.due(start + PING_AFTER);
+        watch.heard(start + PING_AFTER + PONG_WITHIN / 2);
+        assert_eq!(watch.due(start + PING_AFTER + PONG_WITHIN), None);
+    }
+
+    #[test]
+    fn silence_means_nothing_while_reading_rests() {
+        let start = Instant::now();
+        let mut watch = Watch::new(start, HOUR, HOUR);
+        watch.set_paused(true, start);
+        assert_eq!(watch.due(start + HOUR / 2), None);
+        watch.set_paused(false, start + HOUR / 2);
+        assert_eq!(watch.due(start + HOUR / 2 + PING_AFTER / 2), None);
+    }
+
+    #[test]
+    fn a_write_stalls_only_without_progress() {
+        let start = Instant::now();
+        let mut watch = Watch::new(start, HOUR, HOUR);
+        watch.writing(start);
+        watch.wrote();
+        watch.writing(start + WRITE_WITHIN / 2);
+        assert_eq!(watch.due(start + WRITE_WITHIN), None);
+        assert_eq!(watch.due(start + WRITE_WITHIN / 2 + WRITE_WITHIN), Some(Due::WriteStalled));
+    }
+}

@@ -1,0 +1,221 @@
+//! A client on a WebSocket: its frames become requests, replies become its frames.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::Stream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
+use voxrelay_protocol::dialect::ClientDialect;
+use voxrelay_protocol::{Fault, FaultCode, Frame, FrameRef, Reply};
+
+use super::client::{Client, Incoming, Lost};
+use super::meter::Meter;
+use crate::config::Limits;
+use crate::outbox::{Metered, Outbox, ROOM};
+
+/// How long a client may take to answer our close before it is reset.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The settings of a client's WebSocket; the library's defaults cost 128 KiB a session.
+#[must_use]
+pub fn websocket_config(limits: &Limits) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(4 * 1024)
+        .write_buffer_size(ROOM)
+        .max_write_buffer_size(ROOM * 8)
+        .max_message_size(Some(limits.message_bytes))
+        .max_frame_size(Some(limits.message_bytes))
+}
+
+/// A socket that can be cut without a goodbye.
+pub trait Abort {
+    /// Makes the next close a reset, so that a peer that never reads cannot hold the socket.
+    fn reset_on_close(&self);
+}
+
+impl Abort for tokio::net::TcpStream {
+    fn reset_on_close(&self) {
+        // A socket that is already gone cannot be reset; there is nothing left to do about it.
+        let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl Abort for tokio::io::DuplexStream {
+    fn reset_on_close(&self) {}
+}
+
+/// One WebSocket client.
+pub struct SocketClient<S> {
+    socket: WebSocketStream<Metered<S>>,
+    outbox: Outbox,
+    dialect: Box<dyn ClientDialect>,
+    frames: Vec<Frame>,
+    messages: Meter,
+    controls: Meter,
+    resume_reading: Option<Pin<Box<Sleep>>>,
+    ping: Duration,
+    pong_timeout: Duration,
+    heartbeat: Pin<Box<Sleep>>,
+    pinged: bool,
+    closed_by_peer: Option<u16>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
+    /// Speaks `dialect` over a socket whose upgrade is done.
+    pub fn new(
+        socket: WebSocketStream<Metered<S>>,
+        dialect: Box<dyn ClientDialect>,
+        limits: &Limits,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            socket,
+            outbox: Outbox::new(limits.write_timeout),
+            dialect,
+            frames: Vec::new(),
+            messages: Meter::new(limits.messages_per_second, limits.messages_burst, now.into_std()),
+            controls: Meter::new(limits.controls_per_second, limits.controls_burst, now.into_std()),
+            resume_reading: None,
+            ping: limits.ping,
+            pong_timeout: limits.pong_timeout,
+            heartbeat: Box::pin(tokio::time::sleep(limits.ping)),
+            pinged: false,
+            closed_by_peer: None,
+        }
+    }
+
+    /// The dialect's name.
+    pub fn dialect(&self) -> &'static str {
+        self.dialect.name()
+    }
+
+    /// The code of the client's close frame, once it has sent one (1005 when it gave none).
+    pub fn closed_by_peer(&self) -> Option<u16> {
+        self.closed_by_peer
+    }
+
+    /// Says goodbye with a code and a short reason, waits a moment for the answer, and lets go.
+    pub async fn close(mut self, code: u16, reason: &str) {
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.to_owned().into() };
+        self.outbox.push_control(Message::Close(Some(frame)));
+        let goodbye = std::future::poll_fn(|cx| {
+            if let Poll::Ready(Err(lost)) = self.outbox.poll_flush(&mut self.socket, cx) {
+                return Poll::Ready(Err(lost));
+            }
+            loop {
+                match Pin::new(&mut self.socket).poll_next(cx) {
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(_) => return Poll::Ready(Ok(())),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
+        if !matches!(tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await, Ok(Ok(()))) {
+            self.socket.get_ref().inner().reset_on_close();
+        }
+    }
+
+    /// Cuts the connection.
+    pub fn abort(self) {
+        self.socket.get_ref().inner().reset_on_close();
+    }
+
+    fn on_message(&mut self, message: Message) -> Option<Incoming> {
+        let now = Instant::now();
+        self.heartbeat.as_mut().reset(now + self.ping);
+        self.pinged = false;
+        match message {
+            Message::Text(text) => {
+                if let Err(wait) = self.messages.take(now.into_std()) {
+                    self.resume_reading = Some(Box::pin(tokio::time::sleep(wait)));
+                }
+                Some(Incoming::Request(self.dialect.decode(FrameRef::Text(text.as_str()))))
+            }
+            Message::Binary(_) => {
+                Some(Incoming::Violation(Fault::invalid("message", "must be a text frame"), 1003))
+            }
+            Message::Ping(_) | Message::Pong(_) => self.controls.take(now.into_std()).is_err().then(|| {
+                let fault = Fault::new(FaultCode::RateLimited, "too many control frames");
+                Incoming::Violation(fault, 1008)
+            }),
+            Message::Close(frame) => {
+                self.closed_by_peer = Some(frame.map_or(1005, |frame| frame.code.into()));
+                // Reading on sends the answer and ends with the connection.
+                None
+            }
+            Message::Frame(_) => None,
+        }
+    }
+
+    /// A quiet client is asked whether it is there; one that does not say is gone.
+    fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        while self.heartbeat.as_mut().poll(cx).is_ready() {
+            if self.pinged {
+                return Poll::Ready(Incoming::Gone);
+            }
+            self.pinged = true;
+            self.heartbeat.as_mut().reset(Instant::now() + self.pong_timeout);
+            if self.outbox.has_room() {
+                self.outbox.push_control(Message::Ping(bytes::Bytes::new()));
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Abort + Unpin> Client for SocketClient<S> {
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        loop {
+            if let Some(wait) = &mut self.resume_reading {
+                if wait.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                self.resume_reading = None;
+            }
+            let message = match Pin::new(&mut self.socket).poll_next(cx) {
+                Poll::Pending => return self.poll_heartbeat(cx),
+                Poll::Ready(None) => return Poll::Ready(Incoming::Gone),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(violation(&error)),
+                Poll::Ready(Some(Ok(message))) => message,
+            };
+            if let Some(incoming) = self.on_message(message) {
+                return Poll::Ready(incoming);
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.outbox.has_room()
+    }
+
+    fn tell(&mut self, reply: &Reply) {
+        self.dialect.encode(reply, &mut self.frames);
+        for frame in self.frames.drain(..) {
+            self.outbox.push(frame);
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
+        self.outbox.poll_flush(&mut self.socket, cx)
+    }
+}
+
+/// What a broken WebSocket means for the session (RFC 6455 section 7.4.1 for the codes).
+fn violation(error: &Error) -> Incoming {
+    let (detail, code) = match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => ("message: is too big", 1009),
+        Error::Utf8(_) => ("message: is not UTF-8", 1007),
+        Error::Protocol(
+            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ) => return Incoming::Gone,
+        Error::Protocol(_) => ("message: breaks the WebSocket protocol", 1002),
+        _ => return Incoming::Gone,
+    };
+    Incoming::Violation(Fault::new(FaultCode::InvalidRequest, detail), code)
+}
