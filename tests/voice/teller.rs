@@ -63,7 +63,9 @@ impl Teller {
             }
             let frame = self.worker.next().await.expect("the worker is gone").unwrap();
             let mut events = Vec::new();
-            self.codec.decode(frame.as_ref(), &mut events).unwrap();
+            if let Some(frame) = frame.frame() {
+                self.codec.decode(frame, &mut events).unwrap();
+            }
             self.events = events.into_iter();
         }
     }
