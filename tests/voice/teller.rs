@@ -63,7 +63,9 @@ impl Teller {
             }
             let frame = self.worker.next().await.expect("the worker is gone").unwrap();
             let mut events = Vec::new();
-            self.codec.decode(frame.frame().unwrap(), &mut events).unwrap();
+            if let Some(frame) = frame.frame() {
+                self.codec.decode(frame, &mut events).unwrap();
+            }
             self.events = events.into_iter();
         }
     }
@@ -82,7 +84,7 @@ impl Teller {
         }
     }
 
-    pub async fn to_the_end(&mut self, context: ContextId) -> Vec<Event> {
+    pub async fn rest_of(&mut self, context: ContextId) -> Vec<Event> {
         self.until(context, Event::is_last).await
     }
 
@@ -90,7 +92,7 @@ impl Teller {
         let context = self.start(voice, serde_json::json!({})).await;
         self.command(context, Command::Text(text.into())).await;
         self.command(context, Command::End).await;
-        self.to_the_end(context).await
+        self.rest_of(context).await
     }
 }
 
