@@ -96,7 +96,7 @@ impl Reserved<'_> {
         // Links that were dialled together must not all grow old together.
         settings.max_age = settings.max_age.mul_f64(1.0 - 0.2 * spread());
         let seed = getrandom::u64().unwrap_or_default();
-        let codec = pool.upstream.provider.codec(seed);
+        let codec = pool.upstream.provider.codec(&pool.upstream.account, seed);
         let (link, driver) = Link::new(transport, codec, &settings, meter);
         let now = Instant::now();
         {

@@ -155,7 +155,7 @@ impl Pool {
         text_buffer: usize,
         dialer: Dialer,
     ) -> Self {
-        let capabilities = upstream.provider.capabilities();
+        let capabilities = upstream.provider.capabilities(&upstream.account);
         let per_link = match capabilities.sharing {
             Sharing::Contexts { per_link } => per_link.max(1),
             Sharing::Lease | Sharing::Once => 1,

@@ -139,16 +139,19 @@ impl Worker {
                 Err(Stop::Failed(kind)) => return self.tell(&FromWorker::Error { context, kind }),
             }
         }
-        match message {
-            ToWorker::Cancel { .. } => self.tell(&FromWorker::Cancelled { context }),
-            _ if self.inbox.cancels(context) => Ok(self.open = Some(open)),
-            ToWorker::End { .. } => self.tell(&FromWorker::Done { context }),
-            ToWorker::Flush { .. } => {
+        let answer = match message {
+            ToWorker::Cancel { .. } => FromWorker::Cancelled { context },
+            ToWorker::End { .. } if !self.inbox.cancels(context) => FromWorker::Done { context },
+            ToWorker::Flush { .. } if !self.inbox.cancels(context) => {
                 self.open = Some(open);
-                self.tell(&FromWorker::Flushed { context })
+                FromWorker::Flushed { context }
             }
-            ToWorker::Text { .. } | ToWorker::Start { .. } => Ok(self.open = Some(open)),
-        }
+            _ => {
+                self.open = Some(open);
+                return Ok(());
+            }
+        };
+        self.tell(&answer)
     }
 
     fn speak(&mut self, open: &mut Open, sentence: &str) -> Result<(), Stop> {

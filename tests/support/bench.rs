@@ -50,7 +50,7 @@ impl Bench {
         let mut upstream = Upstream {
             name: "fake".into(),
             provider: provider("cartesia").unwrap(),
-            account: Account { url, api_key: Some(Credential::new("secret")) },
+            account: Account { url, api_key: Some(Credential::new("secret")), api: "" },
             streams: 50,
             pool: PoolSettings {
                 warm: 0,
