@@ -1,6 +1,8 @@
 //! The transcripts of the vendors, played by a scripted vendor through real sockets: pool, link and
 //! codec send what they say and yield what they say.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
+
 #[path = "support/bench.rs"]
 mod bench;
 #[path = "support/fake.rs"]
