@@ -7,6 +7,7 @@
 
 mod contexts;
 mod driver;
+mod meter;
 mod stream;
 mod watch;
 
@@ -20,33 +21,14 @@ use voxrelay_protocol::provider::{Capabilities, ProviderCodec, Sharing};
 use voxrelay_protocol::{Command, ContextId, SynthesisSpec};
 
 pub use driver::Driver;
+pub use meter::Meter;
 pub use stream::{COMMANDS_MAX, EVENTS_MAX, SendError, Stream};
 
+pub use crate::metrics::RetireReason;
 use crate::transport::Transport;
 
 /// Anything that must live until a stream is over upstream.
 pub type Hold = Box<dyn Send>;
-
-/// Why a link takes no more streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Retired {
-    /// Unused for too long.
-    Idle,
-    /// Too old.
-    Age,
-    /// A cancelled stream did not end in time.
-    Dirty,
-    /// Closed, cut or silent.
-    Dead,
-    /// It spoke without being asked.
-    UnexpectedData,
-    /// It broke its protocol, or a stream on it failed.
-    Faulted,
-    /// It served the one stream it was for.
-    Spent,
-    /// The relay is going away.
-    Drain,
-}
 
 /// What a link is told when it starts.
 #[derive(Debug, Clone)]
@@ -99,6 +81,7 @@ impl Link {
         transport: Transport,
         codec: Box<dyn ProviderCodec>,
         settings: &LinkSettings,
+        meter: Meter,
     ) -> (Arc<Self>, Driver) {
         let streams = match settings.capabilities.sharing {
             Sharing::Contexts { per_link } => per_link.max(1),
@@ -116,7 +99,7 @@ impl Link {
             stream_buffer: settings.stream_buffer,
             text_buffer: settings.text_buffer,
         });
-        let driver = Driver::new(Arc::clone(&link), transport, codec, inbox, settings);
+        let driver = Driver::new(Arc::clone(&link), transport, codec, inbox, settings, meter);
         (link, driver)
     }
 
@@ -154,6 +137,11 @@ impl Link {
         if self.retired.load(Ordering::Acquire) {
             self.wake();
         }
+    }
+
+    /// Whether a stream of that number was ever opened here.
+    fn has_opened(&self, context: ContextId) -> bool {
+        context.0 < self.next.load(Ordering::Relaxed)
     }
 
     fn is_promised(&self) -> bool {

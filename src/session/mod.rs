@@ -17,7 +17,7 @@ use voxrelay_protocol::session::{Action, Session, Settings};
 use voxrelay_protocol::{Event, Fault, FaultCode};
 
 use client::{Client, Incoming, Lost};
-pub use greet::{Greeting, serve};
+pub use greet::{Greeting, Shown, serve};
 pub use socket::{Abort, SocketClient, websocket_config};
 use streams::{Checked, Streams};
 

@@ -101,6 +101,19 @@ impl Fields {
         }
     }
 
+    /// An optional list of strings.
+    ///
+    /// # Errors
+    /// `invalid_request` naming the field when it is something else.
+    pub fn strings(&mut self, field: &str) -> Result<Option<Vec<String>>, Fault> {
+        match self.0.remove(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => serde_json::from_value(value)
+                .map(Some)
+                .map_err(|_| Fault::invalid(field, "must be a list of strings")),
+        }
+    }
+
     /// An optional object.
     ///
     /// # Errors

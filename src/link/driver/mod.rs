@@ -1,41 +1,32 @@
 //! The task of one link: wait for one input, act on it, never wait while acting.
 //!
-//! The order of [`Driver::poll_input`] is the order of importance: cancels, what arrives, commands,
-//! then writing, clocks and the end of the relay. Those last ones come first once in a while, so that
-//! a vendor who never pauses cannot starve them. Frames are handed to the transport when nothing else
-//! is ready, which makes one write out of all that came together.
+//! `poll` waits and says what happened; here is what follows from it.
+
+mod poll;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::SinkExt;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use voxrelay_protocol::provider::{ProviderCodec, Sharing};
 use voxrelay_protocol::{Command, ContextId, Event, FaultClass, FaultKind, Frame, FrameRef, UpstreamFault};
 
+use self::poll::Signals;
 use super::contexts::{Contexts, Delivery};
 use super::watch::{Due, Watch};
-use super::{Link, LinkSettings, Opening, Retired, ToLink};
+use super::{Link, LinkSettings, Meter, Opening, ToLink};
 use crate::drain::Drain;
+use crate::metrics::{DropReason, RetireReason};
 use crate::transport::{Incoming, Transport};
 
-/// Encoded frames waiting for the transport. Full: commands stay in their queue.
-const OUT_MAX: usize = 32;
-/// Inputs in a row before writing, clocks and drain get their turn.
-const TURNS_MAX: u32 = 64;
 /// Broken frames a link survives.
 const BAD_FRAMES_MAX: u32 = 1;
 /// How long a closing handshake may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// How far ahead the timer is set when nothing is due.
-const FAR: Duration = Duration::from_secs(3600);
-
-type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Drives one link until it ends.
 pub struct Driver {
@@ -56,7 +47,8 @@ pub struct Driver {
     /// The exclusive stream without room, for which reading rests.
     paused: Option<ContextId>,
     watch: Watch,
-    retired: Option<Retired>,
+    retired: Option<RetireReason>,
+    meter: Meter,
 }
 
 struct Outgoing {
@@ -81,17 +73,11 @@ enum Input {
 
 /// Why and with what fault the link ends.
 struct Ending {
-    reason: Retired,
+    reason: RetireReason,
     fault: Option<UpstreamFault>,
 }
 
 type Step = ControlFlow<Ending>;
-
-struct Signals {
-    timer: Pin<Box<Sleep>>,
-    begun: Option<Signal>,
-    cut: Signal,
-}
 
 impl Driver {
     pub(super) fn new(
@@ -100,6 +86,7 @@ impl Driver {
         codec: Box<dyn ProviderCodec>,
         inbox: mpsc::Receiver<ToLink>,
         settings: &LinkSettings,
+        meter: Meter,
     ) -> Self {
         Self {
             link,
@@ -118,17 +105,13 @@ impl Driver {
             paused: None,
             watch: Watch::new(Instant::now(), settings.idle, settings.max_age),
             retired: None,
+            meter,
         }
     }
 
     /// Runs the link to its end and says why it ended.
-    pub async fn run(mut self, drain: Drain) -> Retired {
-        let (begun, cut) = (drain.clone(), drain);
-        let mut signals = Signals {
-            timer: Box::pin(sleep_until(Instant::now())),
-            begun: Some(Box::pin(async move { begun.begun().await })),
-            cut: Box::pin(async move { cut.cut_off().await }),
-        };
+    pub async fn run(mut self, drain: Drain) -> RetireReason {
+        let mut signals = Signals::new(drain);
         let ending = loop {
             let input = std::future::poll_fn(|cx| self.poll_input(&mut signals, cx)).await;
             let now = Instant::now();
@@ -136,6 +119,7 @@ impl Driver {
                 break ending;
             }
             self.watch.set_idle(self.contexts.is_empty(), now);
+            self.meter.holds(self.contexts.any_live(), !self.contexts.is_empty());
             if let Some(reason) = self.finished() {
                 break Ending { reason, fault: None };
             }
@@ -145,7 +129,7 @@ impl Driver {
     }
 
     /// A retired link ends with its last stream, once that one's cancel has been written.
-    fn finished(&self) -> Option<Retired> {
+    fn finished(&self) -> Option<RetireReason> {
         let over = self.contexts.is_empty() && self.out.is_empty() && !self.link.is_promised();
         self.retired.filter(|_| over)
     }
@@ -153,106 +137,12 @@ impl Driver {
     async fn close(&mut self, ending: &Ending) {
         self.link.retire();
         self.inbox.close();
-        self.contexts.fail_all(ending.fault.as_ref());
+        for kind in self.contexts.fail_all(ending.fault.as_ref()) {
+            self.meter.fault(kind);
+        }
         // Streams that were just being opened find their outlet dropped.
         while self.inbox.try_recv().is_ok() {}
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.transport.close()).await;
-    }
-
-    fn poll_input(&mut self, signals: &mut Signals, cx: &mut Context<'_>) -> Poll<Input> {
-        self.link.waker.register(cx.waker());
-        let abandoned = std::mem::take(&mut *self.link.lane());
-        if !abandoned.is_empty() {
-            return Poll::Ready(Input::Abandoned(abandoned));
-        }
-        self.turns += 1;
-        if self.turns > TURNS_MAX {
-            self.turns = 0;
-            if let Poll::Ready(input) = self.poll_background(signals, cx) {
-                return Poll::Ready(input);
-            }
-        }
-        if let Some((context, _)) = self.decoded.front() {
-            if self.contexts.has_room(*context) {
-                return Poll::Ready(Input::Room);
-            }
-        } else if let Poll::Ready(received) = self.transport.poll_next_unpin(cx) {
-            return Poll::Ready(match received {
-                Some(Ok(incoming)) => Input::Received(incoming),
-                Some(Err(fault)) => Input::Gone(Some(fault)),
-                None => Input::Gone(None),
-            });
-        }
-        if self.out.len() < OUT_MAX
-            && let Poll::Ready(Some(asked)) = self.inbox.poll_recv(cx)
-        {
-            return Poll::Ready(Input::Asked(asked));
-        }
-        self.poll_background(signals, cx)
-    }
-
-    fn poll_background(&mut self, signals: &mut Signals, cx: &mut Context<'_>) -> Poll<Input> {
-        if let Err(fault) = self.poll_write(cx) {
-            return Poll::Ready(Input::Gone(Some(fault)));
-        }
-        if self.retired.is_none() && !self.link.is_usable() {
-            return Poll::Ready(Input::Retire);
-        }
-        if signals.cut.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Input::DrainCut);
-        }
-        if let Some(begun) = &mut signals.begun
-            && begun.as_mut().poll(cx).is_ready()
-        {
-            signals.begun = None;
-            return Poll::Ready(Input::DrainBegun);
-        }
-        self.poll_timer(&mut signals.timer, cx)
-    }
-
-    /// The timer is moved only when it fires or must fire earlier: moving it for every frame would
-    /// cost more than the frame.
-    fn poll_timer(&self, timer: &mut Pin<Box<Sleep>>, cx: &mut Context<'_>) -> Poll<Input> {
-        let due = [self.watch.next(), self.contexts.next_deadline()].into_iter().flatten().min();
-        let due = due.unwrap_or_else(|| Instant::now() + FAR);
-        if due < timer.deadline() {
-            timer.as_mut().reset(due);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= due {
-                return Poll::Ready(Input::Tick);
-            }
-            timer.as_mut().reset(due);
-        }
-        Poll::Pending
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), UpstreamFault> {
-        while self.want_ping || !self.out.is_empty() {
-            if self.transport.poll_ready_unpin(cx)?.is_pending() {
-                self.watch.writing(Instant::now());
-                return Ok(());
-            }
-            if std::mem::take(&mut self.want_ping) {
-                if !Pin::new(&mut *self.transport).start_ping()? {
-                    self.watch.no_pings();
-                }
-            } else if let Some(Outgoing { context, frame, text }) = self.out.pop_front() {
-                self.transport.start_send_unpin(frame)?;
-                self.contexts.written(context, text);
-            }
-            self.watch.wrote();
-            self.unflushed = true;
-        }
-        if self.unflushed {
-            if self.transport.poll_flush_unpin(cx)?.is_pending() {
-                self.watch.writing(Instant::now());
-            } else {
-                self.unflushed = false;
-                self.watch.wrote();
-            }
-        }
-        Ok(())
     }
 
     fn apply(&mut self, input: Input, now: Instant) -> Step {
@@ -272,12 +162,12 @@ impl Driver {
             Input::Asked(ToLink::Command(context, command)) => self.command(context, command),
             Input::Gone(fault) => {
                 let broken = fault.as_ref().is_some_and(|fault| fault.kind.class() == FaultClass::Protocol);
-                end(if broken { Retired::Faulted } else { Retired::Dead }, fault)
+                end(if broken { RetireReason::Faulted } else { RetireReason::Dead }, fault)
             }
             Input::Tick => self.tick(now),
-            Input::Retire => self.retire(Retired::Age),
-            Input::DrainBegun => self.retire(Retired::Drain),
-            Input::DrainCut => end(Retired::Drain, None),
+            Input::Retire => self.retire(RetireReason::Age),
+            Input::DrainBegun => self.retire(RetireReason::Drain),
+            Input::DrainCut => end(RetireReason::Drain, None),
         }
     }
 
@@ -330,34 +220,45 @@ impl Driver {
         let result = self.codec.decode(frame, &mut events);
         // A frame that means nothing (a greeting, a note on the account) may come at any time.
         if self.exclusive && self.contexts.is_empty() && (result.is_err() || !events.is_empty()) {
-            return end(Retired::UnexpectedData, None);
+            return end(RetireReason::UnexpectedData, None);
         }
+        events.iter().for_each(|(_, event)| self.meter.received(event));
         self.decoded.extend(events);
         self.pass_on(now)?;
         let Err(fault) = result else { return Step::Continue(()) };
         self.bad_frames += 1;
         if fault.kind == FaultKind::BadFrame && self.bad_frames <= BAD_FRAMES_MAX {
+            self.meter.fault(fault.kind);
             return Step::Continue(());
         }
-        end(Retired::Faulted, Some(fault))
+        end(RetireReason::Faulted, Some(fault))
     }
 
     fn pass_on(&mut self, now: Instant) -> Step {
         let grace = self.settings.capabilities.cancel_grace;
         while let Some((context, event)) = self.decoded.pop_front() {
+            let (bytes, failed) = (event.audio_len(), fault_of(&event));
             match self.contexts.deliver(context, event, grace, now) {
-                Delivery::Foreign if self.exclusive => self.retire(Retired::UnexpectedData)?,
-                Delivery::Passed | Delivery::Late | Delivery::Foreign => {}
+                Delivery::Passed => {}
+                Delivery::Late => self.meter.dropped(DropReason::Late, bytes),
+                Delivery::Foreign => self.foreign(context, bytes)?,
                 Delivery::NoRoom(event) if self.exclusive => {
                     self.decoded.push_front((context, event));
                     self.pause(Some(context), now);
                     return Step::Continue(());
                 }
                 Delivery::NoRoom(_) => {
+                    self.meter.slow_consumer();
+                    self.meter.dropped(DropReason::SlowConsumer, bytes);
                     let fault = UpstreamFault::new(FaultKind::SlowConsumer, "the stream's buffer is full");
                     self.cancel(context, Some(Event::Failed(fault)), now);
                 }
-                Delivery::Over { clean } => self.over(context, clean)?,
+                Delivery::Over { clean, wanted } => {
+                    if let Some(kind) = failed.filter(|_| wanted) {
+                        self.meter.fault(kind);
+                    }
+                    self.over(context, clean)?;
+                }
             }
         }
         self.pause(None, now);
@@ -379,22 +280,29 @@ impl Driver {
         self.watch.set_paused(stream.is_some(), now);
     }
 
+    /// For a stream that is over or was never ours. On an exclusive link it cannot be explained.
+    fn foreign(&mut self, context: ContextId, bytes: usize) -> Step {
+        let late = context != ContextId::FOREIGN && self.link.has_opened(context);
+        self.meter.dropped(if late { DropReason::Late } else { DropReason::Foreign }, bytes);
+        if self.exclusive { self.retire(RetireReason::UnexpectedData) } else { Step::Continue(()) }
+    }
+
     /// A stream is over upstream. What it held is given back last, when it is clear whether this link
     /// can be used again.
     fn over(&mut self, context: ContextId, clean: bool) -> Step {
         self.out.retain(|outgoing| outgoing.context != context);
         if self.exclusive {
             if self.settings.capabilities.sharing == Sharing::Once {
-                self.retire(Retired::Spent)?;
+                self.retire(RetireReason::Spent)?;
             } else if !clean {
-                self.retire(Retired::Faulted)?;
+                self.retire(RetireReason::Faulted)?;
             }
         }
         self.contexts.remove(context);
         Step::Continue(())
     }
 
-    fn retire(&mut self, reason: Retired) -> Step {
+    fn retire(&mut self, reason: RetireReason) -> Step {
         self.retired.get_or_insert(reason);
         self.link.retire();
         Step::Continue(())
@@ -403,7 +311,7 @@ impl Driver {
     fn tick(&mut self, now: Instant) -> Step {
         while let Some(context) = self.contexts.expired(now) {
             if self.exclusive {
-                self.retire(Retired::Dirty)?;
+                self.retire(RetireReason::Dirty)?;
             }
             self.contexts.remove(context);
         }
@@ -413,24 +321,28 @@ impl Driver {
                 self.want_ping = true;
                 Step::Continue(())
             }
-            Some(Due::Old) => self.retire(Retired::Age),
+            Some(Due::Old) => self.retire(RetireReason::Age),
             Some(Due::Idle) if self.link.is_promised() => {
                 self.watch.set_idle(false, now);
                 Step::Continue(())
             }
-            Some(Due::Idle) => end(Retired::Idle, None),
+            Some(Due::Idle) => end(RetireReason::Idle, None),
             Some(Due::Silent) => {
                 let fault = UpstreamFault::new(FaultKind::Stalled, "the link does not answer");
-                end(Retired::Dead, Some(fault))
+                end(RetireReason::Dead, Some(fault))
             }
             Some(Due::WriteStalled) => {
                 let fault = UpstreamFault::new(FaultKind::WriteStall, "the vendor does not read");
-                end(Retired::Dead, Some(fault))
+                end(RetireReason::Dead, Some(fault))
             }
         }
     }
 }
 
-fn end(reason: Retired, fault: Option<UpstreamFault>) -> Step {
+fn end(reason: RetireReason, fault: Option<UpstreamFault>) -> Step {
     ControlFlow::Break(Ending { reason, fault })
+}
+
+fn fault_of(event: &Event) -> Option<FaultKind> {
+    if let Event::Failed(fault) = event { Some(fault.kind) } else { None }
 }
