@@ -5,6 +5,7 @@
 mod support;
 
 use serde_json::json;
+use support::voices::settled;
 use support::{SHORT, Seen, TestClient, TestRelay, long_text};
 
 #[tokio::test]
@@ -119,10 +120,11 @@ async fn a_client_that_vanishes_gives_everything_back() {
 #[tokio::test]
 async fn a_cancel_gets_through_while_the_client_does_not_read_its_audio() {
     let relay = TestRelay::plain().await;
-    let mut client = TestClient::open_narrow(&relay.addr, &relay.key).await;
+    let mut client = TestClient::open_narrow(&relay.addr, &relay.key, 64 * 1024).await;
     client.speak(json!({}), &long_text(40)).await;
-    // Never read: the way to the client fills up, and the cancel must not wait for it.
-    relay.running(1).await;
+    // Never read: the way to the client is full, and the cancel must not wait for it.
+    settled().await;
+    assert_eq!(relay.live_streams().await, 1);
     client.send(json!({ "type": "cancel" })).await;
     relay.idle().await;
     let cancelled = client.until("cancelled").await;

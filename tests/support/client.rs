@@ -73,10 +73,10 @@ impl TestClient {
         Self::over(TcpStream::connect(addr).await.unwrap(), "/v1/stream", headers).await
     }
 
-    /// A client whose kernel takes as little as it can, for stories of clients that do not read.
-    pub async fn open_narrow(addr: &str, key: &str) -> Self {
+    /// A client whose kernel holds about so many bytes, for stories of clients that do not read.
+    pub async fn open_narrow(addr: &str, key: &str, bytes: u32) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4096).unwrap();
+        socket.set_recv_buffer_size(bytes).unwrap();
         let stream = socket.connect(addr.parse().unwrap()).await.unwrap();
         let bearer = format!("Bearer {key}");
         let mut client = Self::over(stream, "/v1/stream", &[("authorization", &bearer)]).await.unwrap();

@@ -8,6 +8,7 @@ pub mod client;
 pub mod http;
 pub mod relay;
 pub mod served;
+pub mod voices;
 
 use std::time::Duration;
 
