@@ -1,4 +1,5 @@
 //! The embedded voice through its real process, pipes and codec.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test says what it needs by failing
 #![cfg(all(feature = "embedded-voice", target_os = "linux"))]
 
 #[path = "voice/listening.rs"]
@@ -27,7 +28,7 @@ async fn text_token_by_token_becomes_speech() {
             teller.command(context, Command::Text(token.into())).await;
         }
         teller.command(context, Command::End).await;
-        let token_by_token = teller.to_the_end(context).await;
+        let token_by_token = teller.rest_of(context).await;
         assert_eq!(token_by_token.last(), Some(&Event::Done));
         listening::assert_speech(&samples(&token_by_token));
         let at_once = teller.say("default", "Hello there, this is a voice. And more").await;
@@ -62,7 +63,7 @@ async fn a_flush_is_answered_after_the_audio_of_its_text() {
         assert_eq!(teller.next().await, (context, Event::Flushed)); // nothing was left for the second
         teller.command(context, Command::Text(" and on".into())).await;
         teller.command(context, Command::End).await;
-        let rest = teller.to_the_end(context).await;
+        let rest = teller.rest_of(context).await;
         assert!(audio_bytes(&rest) > 8_000 && rest.last() == Some(&Event::Done));
     })
     .await;
@@ -95,7 +96,7 @@ async fn a_cancel_mid_sentence_leaves_nothing_to_the_next_context() {
         teller.command(first, Command::Text(long)).await;
         assert!(teller.next().await.1.audio_len() > 0);
         teller.command(first, Command::Cancel).await;
-        let after = teller.to_the_end(first).await;
+        let after = teller.rest_of(first).await;
         assert_eq!(after.last(), Some(&Event::Done));
         assert!(audio_bytes(&after) < 256 * 1024, "{} bytes after a cancel", audio_bytes(&after));
         assert_eq!(audio_bytes(&teller.say("default", "Yes.").await), alone);
@@ -110,7 +111,7 @@ async fn a_cancel_ends_a_context_that_has_said_nothing() {
         let context = teller.start("default", json!({})).await;
         teller.command(context, Command::Text("never said".into())).await;
         teller.command(context, Command::Cancel).await;
-        assert_eq!(teller.to_the_end(context).await, [Event::Done]);
+        assert_eq!(teller.rest_of(context).await, [Event::Done]);
     })
     .await;
 }
@@ -122,7 +123,7 @@ async fn a_cancel_that_comes_too_late_is_not_answered_twice() {
         let first = teller.start("default", json!({})).await;
         teller.command(first, Command::Text("Yes.".into())).await;
         teller.command(first, Command::End).await;
-        assert_eq!(teller.to_the_end(first).await.last(), Some(&Event::Done));
+        assert_eq!(teller.rest_of(first).await.last(), Some(&Event::Done));
         teller.command(first, Command::Cancel).await;
         let events = teller.say("default", "No.").await; // fails on an event of another context
         assert_eq!(events.last(), Some(&Event::Done));
@@ -165,7 +166,7 @@ async fn speed_and_pitch_are_obeyed() {
             let context = teller.start("default", json!({ "speed": speed })).await;
             teller.command(context, Command::Text("How long does this take to say?".into())).await;
             teller.command(context, Command::End).await;
-            lengths.push(audio_bytes(&teller.to_the_end(context).await));
+            lengths.push(audio_bytes(&teller.rest_of(context).await));
         }
         assert!(lengths.windows(2).all(|pair| pair[0] > pair[1] * 5 / 4), "{lengths:?}");
         let mut crossings = Vec::new();
@@ -173,7 +174,7 @@ async fn speed_and_pitch_are_obeyed() {
             let context = teller.start("default", json!({ "pitch": pitch })).await;
             teller.command(context, Command::Text("Aaah".into())).await;
             teller.command(context, Command::End).await;
-            crossings.push(listening::pitch(&samples(&teller.to_the_end(context).await)));
+            crossings.push(listening::pitch(&samples(&teller.rest_of(context).await)));
         }
         assert!(crossings.windows(2).all(|pair| pair[0] < pair[1]), "{crossings:?} Hz");
     })
@@ -207,7 +208,7 @@ async fn hostile_text_ends_every_context_and_leaves_the_worker_alive() {
             let context = teller.start("default", json!({"speed": 500})).await;
             teller.command(context, Command::Text(text.clone())).await;
             teller.command(context, Command::End).await;
-            match teller.to_the_end(context).await.last() {
+            match teller.rest_of(context).await.last() {
                 Some(Event::Done) => {}
                 Some(Event::Failed(fault)) if fault.kind == FaultKind::Rejected => {}
                 other => panic!("{other:?} after {:?}", text.chars().take(60).collect::<String>()),
@@ -251,6 +252,32 @@ async fn a_worker_ends_when_its_transport_is_dropped() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn workers_that_are_dropped_at_once_leave_no_files() {
+    in_time(async {
+        let mut folders = Vec::new();
+        for _ in 0..20 {
+            let teller = Teller::dial().await;
+            folders.push(teller.folder());
+        }
+        for folder in folders {
+            assert!(!folder.exists(), "{}", folder.display());
+        }
+    })
+    .await;
+}
+
+#[test]
+fn a_worker_whose_input_ends_at_once_leaves_no_files() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..20 {
+        let mut child = bare_worker(folder.path());
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 """The vendor's own client (PyPI `cartesia`) against the fake vendor: `cartesia_sdk.py URL KEY`.
 
-Three turns on one socket: pushed piece by piece, with word times, and cancelled. The audio is checked
+Turns on one socket: pushed piece by piece, with word times, cancelled, and one more. The audio is checked
 against the fake's watermark, so a fake that only pleases our own codec does not pass.
 """
 
@@ -51,6 +51,11 @@ def cancelled(connection):
     context = connection.context()
     context.send(**settings(transcript="Never spoken", **{"continue_": True}))
     context.cancel()
+    # The client forgets a cancelled context at once and would take its late `done` for the next one's.
+    late = [connection.recv()]
+    while late[-1].type != "done":
+        late.append(connection.recv())
+    assert all(event.context_id == late[0].context_id for event in late), late
 
 
 def main():

@@ -1,11 +1,12 @@
 //! A link's work by hand: commands in, events out, over one worker.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use voxrelay::transport::process::{WorkerTransport, dial_worker, use_worker_program};
-use voxrelay_protocol::provider::{Provider, ProviderCodec};
+use voxrelay_protocol::provider::{Account, Provider, ProviderCodec};
 use voxrelay_protocol::vendor::embedded::provider::Embedded;
 use voxrelay_protocol::{AudioFormat, Command, ContextId, Event, SynthesisSpec, Word};
 
@@ -24,11 +25,20 @@ impl Teller {
     pub async fn dial() -> Self {
         use_worker_program(BINARY);
         let worker = dial_worker().await.unwrap();
-        Self { worker, codec: Embedded.codec(0), contexts: 0, events: Vec::new().into_iter() }
+        Self {
+            worker,
+            codec: Embedded.codec(&Account::default(), 0),
+            contexts: 0,
+            events: Vec::new().into_iter(),
+        }
     }
 
     pub fn process(&self) -> Option<u32> {
         self.worker.id()
+    }
+
+    pub fn folder(&self) -> PathBuf {
+        self.worker.folder().to_path_buf()
     }
 
     pub async fn start(&mut self, voice: &str, options: Value) -> ContextId {
@@ -63,7 +73,9 @@ impl Teller {
             }
             let frame = self.worker.next().await.expect("the worker is gone").unwrap();
             let mut events = Vec::new();
-            self.codec.decode(frame.as_ref(), &mut events).unwrap();
+            if let Some(frame) = frame.frame() {
+                self.codec.decode(frame, &mut events).unwrap();
+            }
             self.events = events.into_iter();
         }
     }
@@ -82,7 +94,7 @@ impl Teller {
         }
     }
 
-    pub async fn to_the_end(&mut self, context: ContextId) -> Vec<Event> {
+    pub async fn rest_of(&mut self, context: ContextId) -> Vec<Event> {
         self.until(context, Event::is_last).await
     }
 
@@ -90,7 +102,7 @@ impl Teller {
         let context = self.start(voice, serde_json::json!({})).await;
         self.command(context, Command::Text(text.into())).await;
         self.command(context, Command::End).await;
-        self.to_the_end(context).await
+        self.rest_of(context).await
     }
 }
 

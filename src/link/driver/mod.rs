@@ -137,9 +137,9 @@ impl Driver {
     async fn close(&mut self, ending: &Ending) {
         self.link.retire();
         self.inbox.close();
-        for kind in self.contexts.fail_all(ending.fault.as_ref()) {
-            self.meter.fault(kind);
-        }
+        let told = self.contexts.fail_all(ending.fault.as_ref());
+        let own = ending.fault.iter().filter(|_| told.is_empty()).map(|fault| fault.kind);
+        own.chain(told.iter().copied()).for_each(|kind| self.meter.fault(kind));
         // Streams that were just being opened find their outlet dropped.
         while self.inbox.try_recv().is_ok() {}
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.transport.close()).await;
