@@ -128,6 +128,14 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
         Ok(())
     }
 
+    /// Gives up on a client that does not read, with a last word should it still do so: what it was
+    /// sent so far is whole frames, then this fault, then the close.
+    pub async fn give_up(mut self, fault: Fault, code: u16, reason: &str) {
+        self.outbox.abandon();
+        self.tell(&Reply::Error { stream: None, fault, ended: false });
+        self.close(code, reason).await;
+    }
+
     /// Cuts the connection.
     pub fn abort(self) {
         self.socket.get_ref().inner().reset_on_close();
