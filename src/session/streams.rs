@@ -115,6 +115,9 @@ impl Streams {
     /// The stream leaves this upstream: another route follows, or the end.
     pub fn detach(&mut self, index: u16, fault: &UpstreamFault) {
         let Some(holding) = self.holding(index) else { return };
+        if let Some(lease) = &mut holding.lease {
+            lease.failed(fault);
+        }
         holding.checkout = None;
         holding.lease = None;
         holding.running = None;
