@@ -177,11 +177,11 @@ impl Lease {
         }
     }
 
-    /// The stream's user has found this fault in it, or was told of it.
-    pub fn failed(&mut self, fault: &UpstreamFault) {
-        if let Some(mut witness) = self.witness.take() {
-            witness.failed(fault);
-        }
+    /// The stream's user has found this fault in it. False when the user was told of it by an event.
+    pub fn failed(&mut self, fault: &UpstreamFault) -> bool {
+        let Some(mut witness) = self.witness.take() else { return false };
+        witness.failed(fault);
+        true
     }
 
     fn testify(&mut self, event: &Event) {
@@ -196,7 +196,9 @@ impl Lease {
             Event::Failed(fault) if is_of_link(fault.kind) && !self.stream.mourns_first() => {
                 self.witness = None;
             }
-            Event::Failed(fault) => self.failed(fault),
+            Event::Failed(fault) => {
+                self.failed(fault);
+            }
             _ => {}
         }
     }

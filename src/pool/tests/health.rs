@@ -88,6 +88,7 @@ async fn links_that_die_under_their_streams_are_replaced_so_often_and_no_more() 
     sleep(Duration::from_millis(1)).await;
     let mut leases = futures_util::future::join_all((0..50).map(|_| world.lease("v"))).await;
     world.vendor.hang_up();
+    sleep(Duration::from_millis(1)).await;
     let mut lost = 0;
     for lease in &mut leases {
         lease.send(Command::Text("hello".into())).unwrap();

@@ -53,7 +53,7 @@ impl World {
                 max_age: Duration::from_secs(600),
                 dials_per_second: 50.0,
             },
-            watchdogs: Watchdogs { connect: SOON, first_audio: SOON, gap: SOON },
+            watchdogs: Watchdogs::default(),
         };
         change(&mut upstream);
         let upstream = Arc::new(upstream);
