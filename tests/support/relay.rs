@@ -1,6 +1,7 @@
 //! A whole relay in this process, with a store of its own and the embedded voice.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -24,7 +25,7 @@ pub struct TestRelay {
     pub key: String,
     /// Its id.
     pub key_id: String,
-    home: TempDir,
+    home: Arc<TempDir>,
 }
 
 impl TestRelay {
@@ -48,7 +49,7 @@ impl TestRelay {
             .as_ref()
             .map_or_else(Default::default, |first| (first.secret.clone(), first.id.clone()));
         let (addr, operator) = (relay.addr.to_string(), relay.operator_addr.to_string());
-        Self { relay: Some(relay), config, addr, operator, key, key_id, home }
+        Self { relay: Some(relay), config, addr, operator, key, key_id, home: home.into() }
     }
 
     /// A client that is let in, and its `ready`.
@@ -85,6 +86,11 @@ impl TestRelay {
         let store = self.config.store.path.display();
         std::fs::write(&path, format!("[store]\nurl = \"sqlite:{store}\"\n")).unwrap();
         path
+    }
+
+    /// Keeps the relay's folder for longer than the relay.
+    pub fn keep(&self) -> Arc<TempDir> {
+        self.home.clone()
     }
 
     /// A request with the first key.
