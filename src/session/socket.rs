@@ -5,12 +5,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::Stream;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 use voxrelay_protocol::dialect::ClientDialect;
 use voxrelay_protocol::{Fault, FaultCode, Frame, FrameRef, Reply};
 
@@ -30,7 +33,8 @@ pub fn websocket_config(limits: &Limits) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(4 * 1024)
         .write_buffer_size(ROOM)
-        .max_write_buffer_size(ROOM * 8)
+        // The outbox is the bound: it hands over no more than `ROOM` and one message at a time.
+        .max_write_buffer_size(usize::MAX)
         .max_message_size(Some(limits.message_bytes))
         .max_frame_size(Some(limits.message_bytes))
 }
@@ -41,7 +45,7 @@ pub trait Abort {
     fn reset_on_close(&self);
 }
 
-impl Abort for tokio::net::TcpStream {
+impl Abort for TcpStream {
     fn reset_on_close(&self) {
         // A socket that is already gone cannot be reset; there is nothing left to do about it.
         let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
@@ -66,6 +70,23 @@ pub struct SocketClient<S> {
     heartbeat: Pin<Box<Sleep>>,
     pinged: bool,
     closed_by_peer: Option<u16>,
+}
+
+impl SocketClient<TcpStream> {
+    /// Speaks `dialect` over a connection of our own listener that has been upgraded: the plain
+    /// socket again, without the HTTP machinery around it. `None` for any other connection.
+    pub async fn upgraded(
+        upgraded: Upgraded,
+        dialect: Box<dyn ClientDialect>,
+        limits: &Limits,
+    ) -> Option<Self> {
+        let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+        let early = parts.read_buf.to_vec();
+        let socket = Metered::new(parts.io.into_inner());
+        let config = Some(websocket_config(limits));
+        let socket = WebSocketStream::from_partially_read(socket, early, Role::Server, config).await;
+        Some(Self::new(socket, dialect, limits))
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
@@ -102,8 +123,12 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
         self.closed_by_peer
     }
 
-    /// Says goodbye with a code and a short reason, waits a moment for the answer, and lets go.
+    /// Says goodbye with a code and a short reason, waits a moment for the answer, and lets go. A client
+    /// that has said goodbye first has had its answer.
     pub async fn close(mut self, code: u16, reason: &str) {
+        if self.closed_by_peer.is_some() {
+            return;
+        }
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.to_owned().into() };
         self.outbox.push_control(Message::Close(Some(frame)));
         if !matches!(tokio::time::timeout(CLOSE_TIMEOUT, self.goodbye()).await, Ok(Ok(()))) {
@@ -153,10 +178,12 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
         self.pinged = false;
         match message {
             Message::Text(text) => {
-                if let Err(wait) = self.messages.take(now.into_std()) {
-                    self.resume_reading = Some(Box::pin(tokio::time::sleep(wait)));
-                }
+                self.meter(now);
                 Some(Incoming::Request(self.dialect.decode(FrameRef::Text(text.as_str()))))
+            }
+            Message::Binary(bytes) if self.dialect.takes_binary() => {
+                self.meter(now);
+                Some(Incoming::Request(self.dialect.decode(FrameRef::Binary(&bytes))))
             }
             Message::Binary(_) => {
                 Some(Incoming::Violation(Fault::invalid("message", "must be a text frame"), 1003))
@@ -171,6 +198,13 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
                 None
             }
             Message::Frame(_) => None,
+        }
+    }
+
+    /// Who sends too fast is read later.
+    fn meter(&mut self, now: Instant) {
+        if let Err(wait) = self.messages.take(now.into_std()) {
+            self.resume_reading = Some(Box::pin(tokio::time::sleep(wait)));
         }
     }
 
