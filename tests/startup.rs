@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::served::program;
+use support::served::{program, terminate};
 use support::{Ask, SHORT, Served, TestClient, TestRelay, within};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -227,9 +227,9 @@ async fn a_served_relay_holds_a_conversation_and_logs_no_secret() {
     let mut stranger = TestClient::open(&addr, &[]).await.unwrap();
     stranger.send(serde_json::json!({ "type": "auth", "token": "sk-canary" })).await;
     stranger.gone().await;
-    child.start_kill().unwrap();
+    terminate(&child);
     let mut log = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut log).await.unwrap();
+    within("the log", child.stderr.take().unwrap().read_to_string(&mut log)).await.unwrap();
     assert!(!log.is_empty() && !log.contains("canary") && !log.contains(&key[3..]), "{log}");
 }
 
