@@ -131,6 +131,8 @@ async fn a_client_that_stops_reading_a_shared_link_fails_alone() {
     let relay = TestRelay::with_vendor(&fake, |config, _| config.limits.stream_buffer = 512 * 1024).await;
     let mut slow = TestClient::open_narrow(&relay.addr, &relay.key, 4096).await;
     let mut quick = relay.connect().await;
+    quick.speak(json!({ "voice": "vendor" }), "One link for all.").await;
+    quick.turn().await;
     let (long, text) = ("s".repeat(40_000), "n".repeat(10_000));
     slow.speak(json!({ "voice": "vendor" }), &long).await;
     quick.speak(json!({ "voice": "vendor" }), &text).await;
