@@ -227,6 +227,8 @@ label! {
         Dead "dead",
         UnexpectedData "unexpected_data",
         Faulted "faulted",
+        /// It served the one stream it was for.
+        Spent "spent",
         Drain "drain",
     }
 }
