@@ -23,7 +23,8 @@ const PACE_BUFFER: usize = 4_000;
 struct Held {
     name: String,
     paced: bool,
-    admitted: bool,
+    /// How many routes it was admitted with; 0 is a refusal.
+    routes: usize,
     checkout: bool,
     leased: bool,
     /// What the present lease has taken.
@@ -221,9 +222,8 @@ impl Shell {
         match action {
             Action::Admit { index, .. } => self.admit(index),
             Action::Checkout { index, route } => {
-                let routes = self.routes;
                 let held = self.live(index);
-                assert!(held.admitted && !held.checkout && !held.leased && route < routes);
+                assert!(!held.checkout && !held.leased && route < held.routes);
                 assert!(held.came.is_empty(), "what has been heard is never said again");
                 held.checkout = true;
                 self.checkouts.push(index);
@@ -251,11 +251,10 @@ impl Shell {
     fn admit(&mut self, index: u16) {
         let (name, paced) = self.asking.clone().unwrap();
         assert!(!self.held.contains_key(&index), "a number is not used again so soon");
-        let admitted = self.routes > 0;
-        self.held.insert(index, Held { name, paced, admitted, ..Held::default() });
-        if admitted {
-            let routes = vec![route(); self.routes];
-            self.session.on_admitted(self.now, index, routes);
+        let routes = self.routes;
+        self.held.insert(index, Held { name, paced, routes, ..Held::default() });
+        if routes > 0 {
+            self.session.on_admitted(self.now, index, vec![route(); routes]);
         } else {
             let fault = Fault::new(FaultCode::UnknownVoice, "no such voice");
             self.session.on_refused(self.now, index, fault);
