@@ -140,12 +140,18 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
     /// peer still sends is read and thrown away: closing over it would reset the connection, and a
     /// reset may overtake our last words.
     async fn goodbye(&mut self) -> Result<(), Lost> {
+        let mut agreed = self.closed_by_peer.is_some();
         std::future::poll_fn(|cx| {
             ready!(self.outbox.poll_flush(&mut self.socket, cx))?;
-            while let Some(Ok(_)) = ready!(Pin::new(&mut self.socket).poll_next(cx)) {}
+            while let Some(Ok(message)) = ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+                agreed |= message.is_close();
+            }
             Poll::Ready(Ok(()))
         })
         .await?;
+        if agreed {
+            return Ok(());
+        }
         let socket = self.socket.get_mut();
         socket.shutdown().await.map_err(|_| Lost::Gone)?;
         let mut scrap = [0; SCRAP];
