@@ -80,6 +80,14 @@ impl Outbox {
         self.queue.push_back(message);
     }
 
+    /// Throws away what has not been handed to the socket, and starts to wait anew: only a last word
+    /// is still to be said.
+    pub fn abandon(&mut self) {
+        self.queue.clear();
+        self.queued = 0;
+        self.unstick();
+    }
+
     /// Writes all that can be written, in as few system calls as it takes; ready when nothing
     /// waits any more.
     ///

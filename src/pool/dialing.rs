@@ -31,7 +31,7 @@ impl Pool {
             let limit = pool.upstream.watchdogs.connect;
             let dialed = tokio::select! {
                 () = pool.drain.cut_off() => return,
-                dialed = (pool.dialer)(Arc::clone(&dial), limit) => dialed,
+                dialed = (pool.dialer)(Arc::clone(&dial), limit, Arc::clone(&pool.metrics)) => dialed,
             };
             match dialed {
                 Ok(transport) => {
@@ -96,7 +96,7 @@ impl Reserved<'_> {
         // Links that were dialled together must not all grow old together.
         settings.max_age = settings.max_age.mul_f64(1.0 - 0.2 * spread());
         let seed = getrandom::u64().unwrap_or_default();
-        let codec = pool.upstream.provider.codec(seed);
+        let codec = pool.upstream.provider.codec(&pool.upstream.account, seed);
         let (link, driver) = Link::new(transport, codec, &settings, meter);
         let now = Instant::now();
         {

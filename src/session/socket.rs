@@ -1,10 +1,10 @@
 //! A client on a WebSocket: its frames become requests, replies become its frames.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::Stream;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -24,6 +24,8 @@ use crate::outbox::{Metered, Outbox, ROOM};
 
 /// How long a client may take to answer our close before it is reset.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes taken at once from a client that is not listened to any more.
+const SCRAP: usize = 1024;
 
 /// The settings of a client's WebSocket; the library's defaults cost 128 KiB a session.
 #[must_use]
@@ -134,20 +136,29 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
         }
     }
 
+    /// Writes what is queued, waits for the peer's own close, and ends the connection. What a broken
+    /// peer still sends is read and thrown away: closing over it would reset the connection, and a
+    /// reset may overtake our last words.
     async fn goodbye(&mut self) -> Result<(), Lost> {
-        std::future::poll_fn(|cx| self.outbox.poll_flush(&mut self.socket, cx)).await?;
-        while let Some(Ok(message)) = self.socket.next().await {
-            if message.is_close() {
-                return Ok(());
-            }
-        }
-        // After a violation the rest cannot be read as frames. A socket that is closed with bytes unread
-        // is reset, which can overtake our close: they are thrown away until the client hangs up.
+        std::future::poll_fn(|cx| {
+            ready!(self.outbox.poll_flush(&mut self.socket, cx))?;
+            while let Some(Ok(_)) = ready!(Pin::new(&mut self.socket).poll_next(cx)) {}
+            Poll::Ready(Ok(()))
+        })
+        .await?;
         let socket = self.socket.get_mut();
         socket.shutdown().await.map_err(|_| Lost::Gone)?;
-        let mut rest = [0; 4 * 1024];
-        while socket.read(&mut rest).await.map_err(|_| Lost::Gone)? > 0 {}
+        let mut scrap = [0; SCRAP];
+        while socket.read(&mut scrap).await.map_err(|_| Lost::Gone)? > 0 {}
         Ok(())
+    }
+
+    /// Gives up on a client that does not read, with a last word should it still do so: what it was
+    /// sent so far is whole frames, then this fault, then the close.
+    pub async fn give_up(mut self, fault: Fault, code: u16, reason: &str) {
+        self.outbox.abandon();
+        self.tell(&Reply::Error { stream: None, fault, ended: false });
+        self.close(code, reason).await;
     }
 
     /// Cuts the connection.

@@ -103,9 +103,9 @@ impl Streams {
         let Some(lease) = self.holding(index).and_then(|holding| holding.lease.as_mut()) else {
             return Ok(());
         };
-        match lease.send(command.clone()) {
+        match lease.send(command) {
             Ok(()) => Ok(()),
-            Err(SendError::Full) => Err(command),
+            Err(SendError::Full(command)) => Err(command),
             // The link is gone: its last event says so, and decides what happens next.
             Err(SendError::Closed) => Ok(()),
         }

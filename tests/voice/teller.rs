@@ -1,11 +1,12 @@
 //! A link's work by hand: commands in, events out, over one worker.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use voxrelay::transport::process::{WorkerTransport, dial_worker, use_worker_program};
-use voxrelay_protocol::provider::{Provider, ProviderCodec};
+use voxrelay_protocol::provider::{Account, Provider, ProviderCodec};
 use voxrelay_protocol::vendor::embedded::provider::Embedded;
 use voxrelay_protocol::{AudioFormat, Command, ContextId, Event, SynthesisSpec, Word};
 
@@ -24,11 +25,20 @@ impl Teller {
     pub async fn dial() -> Self {
         use_worker_program(BINARY);
         let worker = dial_worker().await.unwrap();
-        Self { worker, codec: Embedded.codec(0), contexts: 0, events: Vec::new().into_iter() }
+        Self {
+            worker,
+            codec: Embedded.codec(&Account::default(), 0),
+            contexts: 0,
+            events: Vec::new().into_iter(),
+        }
     }
 
     pub fn process(&self) -> Option<u32> {
         self.worker.id()
+    }
+
+    pub fn folder(&self) -> PathBuf {
+        self.worker.folder().to_path_buf()
     }
 
     pub async fn start(&mut self, voice: &str, options: Value) -> ContextId {

@@ -56,11 +56,13 @@ struct Outgoing {
     frame: Frame,
     /// Bytes of text that have left the stream's buffer once this frame is written.
     text: usize,
+    /// When the stream was given up, for the frame that tells the vendor.
+    since: Option<Instant>,
 }
 
 /// The one thing that happened.
 enum Input {
-    Abandoned(Vec<ContextId>),
+    Abandoned(Vec<(ContextId, Instant)>),
     Received(Incoming),
     Room,
     Asked(ToLink),
@@ -148,8 +150,8 @@ impl Driver {
     fn apply(&mut self, input: Input, now: Instant) -> Step {
         match input {
             Input::Abandoned(contexts) => {
-                for context in contexts {
-                    self.cancel(context, None, now);
+                for (context, since) in contexts {
+                    self.cancel(context, None, since, now);
                 }
                 self.pass_on(now)
             }
@@ -199,18 +201,18 @@ impl Driver {
             }
             return;
         };
-        self.out.extend(frames.into_iter().map(|frame| Outgoing { context, frame, text: 0 }));
-        self.out.push_back(Outgoing { context, frame: last, text });
+        self.out.extend(frames.into_iter().map(|frame| Outgoing { context, frame, text: 0, since: None }));
+        self.out.push_back(Outgoing { context, frame: last, text, since: None });
     }
 
     /// Stops a stream: what waits for it is dropped, and the vendor is told ahead of everything else.
-    fn cancel(&mut self, context: ContextId, last: Option<Event>, now: Instant) {
+    fn cancel(&mut self, context: ContextId, last: Option<Event>, since: Instant, now: Instant) {
         self.out.retain(|outgoing| outgoing.context != context);
         if self.contexts.cancel(context, last, self.settings.capabilities.cancel_grace, now) {
             let mut frames = Vec::new();
             self.codec.encode(context, &Command::Cancel, &mut frames);
             for frame in frames.into_iter().rev() {
-                self.out.push_front(Outgoing { context, frame, text: 0 });
+                self.out.push_front(Outgoing { context, frame, text: 0, since: Some(since) });
             }
         }
     }
@@ -251,7 +253,7 @@ impl Driver {
                     self.meter.slow_consumer();
                     self.meter.dropped(DropReason::SlowConsumer, bytes);
                     let fault = UpstreamFault::new(FaultKind::SlowConsumer, "the stream's buffer is full");
-                    self.cancel(context, Some(Event::Failed(fault)), now);
+                    self.cancel(context, Some(Event::Failed(fault)), now, now);
                 }
                 Delivery::Over { clean, wanted } => {
                     if let Some(kind) = failed.filter(|_| wanted) {

@@ -43,7 +43,7 @@ impl World {
         let mut upstream = Upstream {
             name: "memory".into(),
             provider: &Memory,
-            account: Account { url: String::new(), api_key: None },
+            account: Account::default(),
             streams: 50,
             pool: PoolSettings {
                 warm: 0,
@@ -58,7 +58,7 @@ impl World {
         let upstream = Arc::new(upstream);
         let (vendor, drain) = (Arc::new(Vendor::default()), Drain::new());
         let (dialled, tasks) = (Arc::clone(&vendor), drain.clone());
-        let dialer: Dialer = Arc::new(move |_, _| Box::pin(Arc::clone(&dialled).dial(tasks.clone())));
+        let dialer: Dialer = Arc::new(move |_, _, _| Box::pin(Arc::clone(&dialled).dial(tasks.clone())));
         let pools = Pools::with_dialer(&[Arc::clone(&upstream)], &drain, 1 << 20, 1 << 16, &dialer);
         Self { vendor, pools, upstream, drain }
     }
@@ -203,7 +203,7 @@ impl Provider for Memory {
         ""
     }
 
-    fn capabilities(&self) -> Capabilities {
+    fn capabilities(&self, _: &Account) -> Capabilities {
         let (idle, cancel_grace) = (SOON, Duration::from_secs(1));
         Capabilities { sharing: Sharing::Lease, words: false, idle, cancel_grace }
     }
@@ -220,7 +220,7 @@ impl Provider for Memory {
         Dial::WebSocket { url: spec.voice.clone(), headers: Vec::new() }
     }
 
-    fn codec(&self, _: u64) -> Box<dyn ProviderCodec> {
+    fn codec(&self, _: &Account, _: u64) -> Box<dyn ProviderCodec> {
         Box::new(MemoryCodec(ContextId::FOREIGN))
     }
 }

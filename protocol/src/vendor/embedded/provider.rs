@@ -68,7 +68,7 @@ impl Provider for Embedded {
         false
     }
 
-    fn capabilities(&self) -> Capabilities {
+    fn capabilities(&self, _account: &Account) -> Capabilities {
         Capabilities {
             sharing: Sharing::Lease,
             words: false,
@@ -107,7 +107,7 @@ impl Provider for Embedded {
         Dial::VoiceWorker
     }
 
-    fn codec(&self, _seed: u64) -> Box<dyn ProviderCodec> {
+    fn codec(&self, _account: &Account, _seed: u64) -> Box<dyn ProviderCodec> {
         Box::new(EmbeddedCodec { speaking: None })
     }
 }
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn audio_belongs_to_the_context_last_started() {
-        let mut codec = Embedded.codec(0);
+        let mut codec = Embedded.codec(&Account::default(), 0);
         let mut out = Vec::new();
         let audio = Bytes::from_static(&[1, 2]);
         for line in [r#"{"type":"done","context":1}"#, r#"{"type":"started","context":2}"#] {
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_cancelled_context_is_done_and_has_no_audio_after_it() {
-        let mut codec = Embedded.codec(0);
+        let mut codec = Embedded.codec(&Account::default(), 0);
         let mut out = Vec::new();
         for line in [r#"{"type":"started","context":1}"#, r#"{"type":"cancelled","context":1}"#] {
             codec.decode(FrameRef::Text(line), &mut out).unwrap();
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn half_a_sample_and_unknown_messages_are_bad_frames() {
-        let mut codec = Embedded.codec(0);
+        let mut codec = Embedded.codec(&Account::default(), 0);
         let mut out = Vec::new();
         codec.decode(FrameRef::Text(r#"{"type":"started","context":1}"#), &mut out).unwrap();
         for frame in [FrameRef::Binary(&Bytes::from_static(&[1])), FrameRef::Text("{}"), FrameRef::Text("x")]
@@ -267,7 +267,11 @@ mod tests {
     fn long_text_travels_whole_in_frames_that_fit() {
         let text = "\u{1}\u{20ac}".repeat(10_000);
         let mut frames = Vec::new();
-        Embedded.codec(0).encode(ContextId(1), &Command::Text(text.clone()), &mut frames);
+        Embedded.codec(&Account::default(), 0).encode(
+            ContextId(1),
+            &Command::Text(text.clone()),
+            &mut frames,
+        );
         assert!(frames.iter().all(|frame| frame.len() <= MAX_PAYLOAD));
         let parts = frames.iter().map(|frame| match frame {
             Frame::Text(json) => match serde_json::from_str(json) {
