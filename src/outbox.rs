@@ -91,6 +91,7 @@ impl Outbox {
     pub fn abandon(&mut self) {
         self.queue.clear();
         self.queued = 0;
+        self.overrun = false;
         self.unstick();
     }
 
