@@ -109,11 +109,7 @@ async fn a_client_that_reads_slowly_is_never_cut_off() {
 #[tokio::test]
 async fn a_client_that_plays_while_it_reads_is_not_taken_for_dead() {
     let _alone = ALONE.lock().await;
-    let relay = TestRelay::start(|config| {
-        short(&mut config.limits.ping);
-        short(&mut config.limits.pong_timeout);
-    })
-    .await;
+    let relay = TestRelay::start(restless).await;
     let mut client = relay.connect().await;
     client.speak(json!({}), &long_text(1)).await;
     // The ping waits behind what the client has not read yet, and so does its answer.
@@ -127,11 +123,7 @@ async fn a_client_that_plays_while_it_reads_is_not_taken_for_dead() {
 #[tokio::test]
 async fn a_quiet_client_that_does_not_answer_pings_is_let_go() {
     let _alone = ALONE.lock().await;
-    let relay = TestRelay::start(|config| {
-        short(&mut config.limits.ping);
-        short(&mut config.limits.pong_timeout);
-    })
-    .await;
+    let relay = TestRelay::start(restless).await;
     let mut client = relay.connect().await;
     client.send(json!({ "type": "start", "voice": "default" })).await;
     client.until("started").await;
@@ -187,6 +179,12 @@ async fn replies_pile_up_only_so_far_for_a_client_that_talks_and_never_listens()
 
 fn narrow(config: &mut Config) {
     config.limits.stream_buffer = STREAM_BUFFER;
+}
+
+/// Asks quiet clients soon and often whether they are there.
+fn restless(config: &mut Config) {
+    short(&mut config.limits.ping);
+    short(&mut config.limits.pong_timeout);
 }
 
 /// Whoever looks up in time finds what had left, and why there is no more; after that, a reset.

@@ -175,7 +175,7 @@ impl Drop for TestRelay {
     }
 }
 
-/// A config whose waits are short where a story waits for them.
+/// Makes a time-out one that a story can wait for.
 pub fn short(duration: &mut Duration) {
     *duration = Duration::from_millis(300);
 }
