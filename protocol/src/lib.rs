@@ -21,6 +21,7 @@ pub mod reply;
 pub mod request;
 pub mod segment;
 pub mod session;
+pub mod slots;
 pub mod transcript;
 pub mod vendor;
 pub mod words;
