@@ -316,7 +316,12 @@ impl Driver {
     /// A link that is being written to needs no sign of life, and gets none behind what waits already.
     fn keep_alive(&mut self) {
         if let Some(KeepAlive { frames, .. }) = self.codec.keep_alive().filter(|_| self.out.is_empty()) {
-            self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing { context, frame, text: 0 }));
+            self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing {
+                context,
+                frame,
+                text: 0,
+                since: None,
+            }));
         }
     }
 
