@@ -101,6 +101,10 @@ impl Stream {
         self.route
     }
 
+    pub(super) fn next_frame_at(&self) -> Option<Instant> {
+        self.output.next_at()
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.output.has_room()
     }
