@@ -60,6 +60,10 @@ fn retell(provider: &dyn Provider, transcript: &Transcript) -> Result<(), String
             Step::Event(context, event) => {
                 expect(meaning.pop_front(), &Meaning::of((*context, event.clone()))).map_err(at)?;
             }
+            Step::Close(code, reason) => {
+                nothing_left(&frames, &meaning).map_err(at)?;
+                meaning.extend(codec.closed(*code, reason).map(|fault| Meaning::Fault(fault.kind)));
+            }
             Step::Fault(kind) => expect(meaning.pop_front(), &Meaning::Fault(*kind)).map_err(at)?,
         }
     }

@@ -224,7 +224,8 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Stream for WebSock
             Some(Ok(Message::Text(text))) => Incoming::Text(text),
             Some(Ok(Message::Binary(bytes))) => Incoming::Binary(bytes),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Incoming::Alive,
-            Some(Ok(Message::Close(_))) | None => return Poll::Ready(None),
+            Some(Ok(Message::Close(Some(frame)))) => Incoming::Closed(frame.code.into(), frame.reason),
+            Some(Ok(Message::Close(None))) | None => return Poll::Ready(None),
             Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) => return Poll::Ready(None),
             Some(Err(error)) => return Poll::Ready(Some(Err(running_fault(&error)))),
         };

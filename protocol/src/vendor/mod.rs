@@ -2,5 +2,9 @@
 //! it), `dialect.rs` (what we speak as it).
 
 pub mod cartesia;
+pub mod deepgram;
+pub mod elevenlabs;
 pub mod embedded;
 pub mod native;
+
+mod address;

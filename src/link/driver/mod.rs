@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::SinkExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use voxrelay_protocol::provider::{ProviderCodec, Sharing};
+use voxrelay_protocol::provider::{KeepAlive, ProviderCodec, Sharing};
 use voxrelay_protocol::{Command, ContextId, Event, FaultClass, FaultKind, Frame, FrameRef, UpstreamFault};
 
 use self::poll::Signals;
@@ -90,6 +90,7 @@ impl Driver {
         settings: &LinkSettings,
         meter: Meter,
     ) -> Self {
+        let keep_alive = codec.keep_alive().map(|alive| alive.every);
         Self {
             link,
             transport,
@@ -105,7 +106,7 @@ impl Driver {
             bad_frames: 0,
             turns: 0,
             paused: None,
-            watch: Watch::new(Instant::now(), settings.idle, settings.max_age),
+            watch: Watch::new(Instant::now(), settings.idle, settings.max_age).keeping_alive(keep_alive),
             retired: None,
             meter,
         }
@@ -155,6 +156,7 @@ impl Driver {
                 }
                 self.pass_on(now)
             }
+            Input::Received(Incoming::Closed(code, reason)) => gone(self.codec.closed(code, &reason)),
             Input::Received(incoming) => {
                 self.watch.heard(now);
                 incoming.frame().map_or(Step::Continue(()), |frame| self.receive(frame, now))
@@ -162,10 +164,7 @@ impl Driver {
             Input::Room => self.pass_on(now),
             Input::Asked(ToLink::Open(opening)) => self.open(*opening),
             Input::Asked(ToLink::Command(context, command)) => self.command(context, command),
-            Input::Gone(fault) => {
-                let broken = fault.as_ref().is_some_and(|fault| fault.kind.class() == FaultClass::Protocol);
-                end(if broken { RetireReason::Faulted } else { RetireReason::Dead }, fault)
-            }
+            Input::Gone(fault) => gone(fault),
             Input::Tick => self.tick(now),
             Input::Retire => self.retire(RetireReason::Age),
             Input::DrainBegun => self.retire(RetireReason::Drain),
@@ -208,9 +207,13 @@ impl Driver {
     /// Stops a stream: what waits for it is dropped, and the vendor is told ahead of everything else.
     fn cancel(&mut self, context: ContextId, last: Option<Event>, since: Instant, now: Instant) {
         self.out.retain(|outgoing| outgoing.context != context);
+        if self.contexts.live(context).is_none() {
+            return;
+        }
+        // The codec forgets it in any case, also where the vendor has not heard of it.
+        let mut frames = Vec::new();
+        self.codec.encode(context, &Command::Cancel, &mut frames);
         if self.contexts.cancel(context, last, self.settings.capabilities.cancel_grace, now) {
-            let mut frames = Vec::new();
-            self.codec.encode(context, &Command::Cancel, &mut frames);
             for frame in frames.into_iter().rev() {
                 self.out.push_front(Outgoing { context, frame, text: 0, since: Some(since) });
             }
@@ -310,6 +313,13 @@ impl Driver {
         Step::Continue(())
     }
 
+    /// A link that is being written to needs no sign of life, and gets none behind what waits already.
+    fn keep_alive(&mut self) {
+        if let Some(KeepAlive { frames, .. }) = self.codec.keep_alive().filter(|_| self.out.is_empty()) {
+            self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing { context, frame, text: 0 }));
+        }
+    }
+
     fn tick(&mut self, now: Instant) -> Step {
         while let Some(context) = self.contexts.expired(now) {
             if self.exclusive {
@@ -321,6 +331,10 @@ impl Driver {
             None => Step::Continue(()),
             Some(Due::Ping) => {
                 self.want_ping = true;
+                Step::Continue(())
+            }
+            Some(Due::KeepAlive) => {
+                self.keep_alive();
                 Step::Continue(())
             }
             Some(Due::Old) => self.retire(RetireReason::Age),
@@ -339,6 +353,12 @@ impl Driver {
             }
         }
     }
+}
+
+/// The connection has ended, with `fault` if it says more than that.
+fn gone(fault: Option<UpstreamFault>) -> Step {
+    let broken = fault.as_ref().is_some_and(|fault| fault.kind.class() == FaultClass::Protocol);
+    end(if broken { RetireReason::Faulted } else { RetireReason::Dead }, fault)
 }
 
 fn end(reason: RetireReason, fault: Option<UpstreamFault>) -> Step {

@@ -1,6 +1,7 @@
 //! The rules of a link, on a paused clock over pipes in memory; here the pipes and the vendor at their
 //! other end.
 
+mod alive;
 mod ends;
 mod streams;
 
@@ -64,6 +65,10 @@ impl Vendor {
 
     /// `unread` frames may be on their way to the vendor.
     fn new(sharing: Sharing, unread: usize, text_buffer: usize) -> Self {
+        Self::with(sharing, unread, text_buffer, Box::new(Words))
+    }
+
+    fn with(sharing: Sharing, unread: usize, text_buffer: usize, codec: Box<dyn ProviderCodec>) -> Self {
         let (say, incoming) = mpsc::channel(8);
         let (outgoing, sent) = mpsc::channel(unread);
         let settings = LinkSettings {
@@ -75,7 +80,7 @@ impl Vendor {
         };
         let meter = Meter::dialing(&UpstreamMetrics::of("other"));
         let pipe = Pipe { incoming, outgoing: PollSender::new(outgoing) };
-        let (link, driver) = Link::new(Box::new(pipe), Box::new(Words), &settings, meter);
+        let (link, driver) = Link::new(Box::new(pipe), codec, &settings, meter);
         let (tell, ended) = oneshot::channel();
         let drain = Drain::new();
         let begun = drain.clone();
@@ -105,6 +110,10 @@ impl Vendor {
 
     fn try_say(&self, words: &str) -> bool {
         self.voice().try_send(Incoming::Text(words.into())).is_ok()
+    }
+
+    async fn close(&self, code: u16, reason: &str) {
+        self.voice().send(Incoming::Closed(code, reason.into())).await.unwrap();
     }
 
     async fn pong(&self) {
@@ -244,5 +253,9 @@ impl ProviderCodec for Words {
         };
         out.push((ContextId(context.parse().unwrap()), event));
         Ok(())
+    }
+
+    fn closed(&mut self, _: u16, reason: &str) -> Option<UpstreamFault> {
+        (reason == "throttled").then(|| UpstreamFault::new(FaultKind::Throttled, ""))
     }
 }
