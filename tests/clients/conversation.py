@@ -1,4 +1,6 @@
-"""A whole conversation by the PyPI client `websockets`: `conversation.py URL KEY CHAPTER`.
+"""A whole conversation by the PyPI client `websockets`: `conversation.py URL KEY CHAPTER FRAMES`.
+
+The whole chapter is spoken in the frames named last, its beginning in the others.
 
 Prints one JSON object of what happened. It judges nothing: whoever started it does.
 """
@@ -16,6 +18,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.version import version
 
 TOKEN = 4  # characters, as a language model's tokens have in the mean
+PCM = {"encoding": "pcm_s16le", "sample_rate": 16000}  # the embedded voice's own
+MULAW = {"encoding": "mulaw", "sample_rate": 8000}
 LAST = 1  # the flag of a stream's last tagged frame
 TAG = struct.Struct(">HHQ")
 
@@ -100,7 +104,7 @@ class Session:
         return turn
 
     async def speak(self, turn, paragraphs, end=True):
-        """Token by token; each paragraph ends with a flush and its mark."""
+        """Token by token; each paragraph ends with a flush and its mark, the first is heard before more is said."""
         for number, paragraph in enumerate(paragraphs):
             for at in range(0, len(paragraph), TOKEN):
                 await self.send("text", stream=turn.name, text=paragraph[at : at + TOKEN])
@@ -108,6 +112,7 @@ class Session:
             turn.heard["text"] += len(paragraph)
             if number + 1 < len(paragraphs):
                 await self.send("flush", stream=turn.name, mark=f"paragraph {number}")
+                await turn.first.wait()
         turn.sent_all = True
         if end:
             await self.send("end", stream=turn.name)
@@ -233,22 +238,21 @@ def over_http(http, key, text):
 
 
 async def main():
-    http, key, chapter = sys.argv[1:]
+    http, key, chapter, whole = sys.argv[1:]
     url = http.replace("http", "ws", 1) + "/v1/stream"
     with open(chapter, encoding="utf-8") as file:
         text = file.read()
     breaks = text.split("\n\n")
     paragraphs = [part + "\n\n" for part in breaks[:-1]] + breaks[-1:]
+    part = {frames: paragraphs if frames == whole else paragraphs[:5] for frames in ("json", "tagged", "raw")}
     limits = (await whole_turn(url, key, ["A short one."]))["ready"]["limits"]
     facts = {
         "client": f"websockets {version}",
         "text": len(text),
         "bad_key": await bad_key(url),
-        "json": await whole_turn(url, key, paragraphs, frames="json", words=True),
-        "tagged": await whole_turn(url, key, paragraphs, frames="tagged",
-                                   format={"encoding": "mulaw", "sample_rate": 8000}),
-        "raw": await whole_turn(url, key, paragraphs[:5], words=True,
-                                format={"encoding": "pcm_s16le", "sample_rate": 16000}),
+        "json": await whole_turn(url, key, part["json"], frames="json", words=True, format=PCM),
+        "tagged": await whole_turn(url, key, part["tagged"], frames="tagged", format=PCM),
+        "raw": await whole_turn(url, key, part["raw"], words=True, format=MULAW),
         "first_frame": await first_frame(url, key, limits["streams"], paragraphs),
         "tokens": await tokens(http, url, key),
         **over_http(http, key, paragraphs[1]),
