@@ -40,8 +40,6 @@ struct Turn {
     /// Flushes asked for and not answered.
     flushes: u32,
     ending: Ending,
-    /// `v2`: flushes that were answered with "nothing to speak".
-    silent: u32,
     /// The beginning of a sample, at most three bytes.
     cut: BytesMut,
 }
@@ -78,15 +76,12 @@ impl DeepgramCodec {
             return Ok(if answer { vec![Event::Flushed] } else { Vec::new() });
         };
         match kind {
-            // Assumed: `NO_AUDIO_GENERATED` stands for a turn without audio.
-            "SpeechMetadata" if turn.was_silent(message) => Ok(Vec::new()),
             _ if kind == mark => turn.flushed(),
             "Cleared" if self.api == Api::Aura => turn.cleared(),
-            "Warning" if self.api == Api::Flux && code == "NO_ACTIVE_SPEECH" => {
-                Ok(turn.nothing_spoken(false))
-            }
-            "Warning" if self.api == Api::Flux && code == "NO_AUDIO_GENERATED" => {
-                Ok(turn.nothing_spoken(true))
+            // A flush with no text behind the one before it. Text that cannot be spoken has a turn of its
+            // own, though a silent one.
+            "Warning" if self.api == Api::Flux && code == "NO_ACTIVE_SPEECH" && turn.waits() => {
+                turn.flushed()
             }
             "Warning" if turn.waits() && about_flushes(message) => {
                 let note = "too many flushes in a minute";
@@ -173,7 +168,6 @@ impl Turn {
             unflushed: false,
             flushes: 0,
             ending: Ending::Open,
-            silent: 0,
             cut: BytesMut::new(),
         }
     }
@@ -222,22 +216,6 @@ impl Turn {
     /// the answer to a flush that was under way.
     fn cleared(&mut self) -> Result<Vec<Event>, UpstreamFault> {
         if self.ending == Ending::Cleared { Ok(vec![Event::Done]) } else { Err(bad("an answer to no clear")) }
-    }
-
-    /// `v2`: a flush had nothing to speak.
-    fn nothing_spoken(&mut self, has_metadata: bool) -> Vec<Event> {
-        if !self.waits() {
-            return Vec::new();
-        }
-        self.silent += u32::from(has_metadata);
-        self.flushed().unwrap_or_default()
-    }
-
-    /// `v2`: whether these are the numbers of a turn that has been answered as silent.
-    fn was_silent(&mut self, message: &ServerMessage<'_>) -> bool {
-        let silent = self.silent > 0 && message.audio_duration_ms.is_some_and(|ms| ms <= 0.0);
-        self.silent -= u32::from(silent);
-        silent
     }
 
     /// Whole samples: the borders of frames mean nothing.
