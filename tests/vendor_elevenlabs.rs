@@ -147,6 +147,22 @@ async fn nothing_of_a_cancelled_turn_reaches_the_next_one() {
 }
 
 #[tokio::test]
+async fn barge_ins_faster_than_the_vendor_closes_never_open_a_context_too_many() {
+    let (fake, bench) = vendor(MULTI, Knobs { late_chunks: 20, ..paced(5_000) }).await;
+    for _ in 0..30 {
+        let mut lease = bench.lease().await;
+        lease.send(Command::Text("old ".repeat(100))).unwrap();
+        let event = next(&mut lease).await.unwrap();
+        assert!(event.audio_len() > 0, "{event:?}");
+    }
+    assert_eq!(speak(&mut bench.lease().await, "x").await, Ok(watermark("x", 64)));
+    until(|| bench.counts().slots == 0).await;
+    let stats = fake.stats();
+    assert_eq!((stats.contexts, stats.contexts_live), (31, 0));
+    assert_eq!(stats.sockets, stats.sockets_live, "a socket was closed for a context too many");
+}
+
+#[tokio::test]
 async fn a_cancelled_context_keeps_its_place_until_the_vendors_last_word() {
     let (fake, bench) = vendor(MULTI, Knobs { late_chunks: 30, ..paced(10_000) }).await;
     let mut lease = bench.lease().await;
@@ -220,15 +236,6 @@ async fn every_error_of_the_socket_has_its_kind_and_ends_the_link() {
             assert_eq!(speak(&mut bench.lease().await, "y").await, Ok(watermark("y", 64)));
             assert_eq!(fake.stats().sockets, 2);
         }
-    }
-}
-
-#[tokio::test]
-async fn a_close_without_words_is_a_link_that_died() {
-    let fault = FakeFault { close: Some((1008, "some words")), ..FakeFault::default() };
-    for api in [MULTI, SINGLE] {
-        let (_fake, bench) = vendor(api, Knobs { fault: Some(fault.clone()), ..Knobs::default() }).await;
-        assert_eq!(speak(&mut bench.lease().await, "x").await, Err(FaultKind::ClosedEarly));
     }
 }
 
