@@ -130,6 +130,25 @@ pub trait ProviderCodec: Send {
     /// every context of the link fails with it.
     fn decode(&mut self, frame: FrameRef<'_>, out: &mut Vec<(ContextId, Event)>)
     -> Result<(), UpstreamFault>;
+
+    /// What has become due by the call before it and was not its direct answer: frames that had to
+    /// wait for the vendor, and events that need no frame of its. Asked for after every `encode` and
+    /// `decode`. What a codec keeps back is bounded by the text a stream may carry.
+    fn settle(&mut self, _frames: &mut Vec<(ContextId, Frame)>, _events: &mut Vec<(ContextId, Event)>) {}
+
+    /// The vendor has closed the connection in good order, with this close code (1005 where it gave
+    /// none) and reason. Contexts whose end that is are yielded as done; all others fail.
+    ///
+    /// # Errors
+    /// What the close says went wrong, if it says so: every context of the link fails with it.
+    fn closed(
+        &mut self,
+        _code: u16,
+        _reason: &str,
+        _out: &mut Vec<(ContextId, Event)>,
+    ) -> Result<(), UpstreamFault> {
+        Ok(())
+    }
 }
 
 /// Every kind of upstream, one row each.

@@ -24,23 +24,30 @@ pub enum Incoming {
     Frame(Frame),
     /// A sign of life without content: ping or pong.
     Alive,
+    /// The peer has closed in good order; nothing follows.
+    Closed {
+        /// The close code; 1005 where there was none.
+        code: u16,
+        /// The peer's words.
+        reason: Utf8Bytes,
+    },
 }
 
 impl Incoming {
-    /// The message as a codec reads it; `None` for a sign of life.
+    /// The message as a codec reads it; `None` for a sign of life and the end.
     #[must_use]
     pub fn frame(&self) -> Option<FrameRef<'_>> {
         match self {
             Self::Text(text) => Some(FrameRef::Text(text.as_str())),
             Self::Binary(bytes) => Some(FrameRef::Binary(bytes)),
             Self::Frame(frame) => Some(frame.as_ref()),
-            Self::Alive => None,
+            Self::Alive | Self::Closed { .. } => None,
         }
     }
 }
 
 /// A connection that carries frames both ways. One owner polls both halves, so neither a slow write
-/// nor a quiet read can hold up the other. The stream ends when the peer has closed.
+/// nor a quiet read can hold up the other. The stream ends when the connection has.
 pub trait Wire:
     Stream<Item = Result<Incoming, UpstreamFault>> + Sink<Frame, Error = UpstreamFault> + Send + Unpin
 {

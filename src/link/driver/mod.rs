@@ -153,13 +153,14 @@ impl Driver {
                 }
                 self.pass_on(now)
             }
+            Input::Received(Incoming::Closed { code, reason }) => self.closed(code, reason.as_str(), now),
             Input::Received(incoming) => {
                 self.watch.heard(now);
                 incoming.frame().map_or(Step::Continue(()), |frame| self.receive(frame, now))
             }
             Input::Room => self.pass_on(now),
-            Input::Asked(ToLink::Open(opening)) => self.open(*opening),
-            Input::Asked(ToLink::Command(context, command)) => self.command(context, command),
+            Input::Asked(ToLink::Open(opening)) => self.open(*opening, now),
+            Input::Asked(ToLink::Command(context, command)) => self.command(context, command, now),
             Input::Gone(fault) => {
                 let broken = fault.as_ref().is_some_and(|fault| fault.kind.class() == FaultClass::Protocol);
                 end(if broken { RetireReason::Faulted } else { RetireReason::Dead }, fault)
@@ -171,48 +172,69 @@ impl Driver {
         }
     }
 
-    fn open(&mut self, opening: Opening) -> Step {
+    fn open(&mut self, opening: Opening, now: Instant) -> Step {
         let Opening { context, spec, outlet, hold } = opening;
         if !outlet.shared().is_abandoned() {
             self.contexts.insert(context, outlet, hold);
             self.encode(context, &Command::Start(spec), 0);
         }
-        Step::Continue(())
+        self.pass_on(now)
     }
 
-    fn command(&mut self, context: ContextId, command: Command) -> Step {
+    fn command(&mut self, context: ContextId, command: Command, now: Instant) -> Step {
         if let Some(shared) = self.contexts.live(context) {
             shared.command_taken();
             let text = if let Command::Text(text) = &command { text.len() } else { 0 };
             self.encode(context, &command, text);
         }
-        Step::Continue(())
+        self.pass_on(now)
     }
 
     fn encode(&mut self, context: ContextId, command: &Command, text: usize) {
         let mut frames = Vec::new();
         self.codec.encode(context, command, &mut frames);
-        let Some(last) = frames.pop() else {
+        if let Some(last) = frames.pop() {
+            self.out.extend(frames.into_iter().map(|frame| Outgoing { context, frame, text: 0 }));
+            self.out.push_back(Outgoing { context, frame: last, text });
+        } else if let Some(shared) = self.contexts.live(context) {
             // The codec keeps it for later: it no longer waits here.
-            if let Some(shared) = self.contexts.live(context) {
-                shared.text_written(text);
-            }
-            return;
-        };
-        self.out.extend(frames.into_iter().map(|frame| Outgoing { context, frame, text: 0 }));
-        self.out.push_back(Outgoing { context, frame: last, text });
+            shared.text_written(text);
+        }
+        self.settle();
+    }
+
+    /// Takes what the codec owes beside its direct answers.
+    fn settle(&mut self) {
+        let (mut frames, mut events) = (Vec::new(), Vec::new());
+        self.codec.settle(&mut frames, &mut events);
+        self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing { context, frame, text: 0 }));
+        self.decoded.extend(events);
     }
 
     /// Stops a stream: what waits for it is dropped, and the vendor is told ahead of everything else.
     fn cancel(&mut self, context: ContextId, last: Option<Event>, now: Instant) {
         self.out.retain(|outgoing| outgoing.context != context);
-        if self.contexts.cancel(context, last, self.settings.capabilities.cancel_grace, now) {
-            let mut frames = Vec::new();
-            self.codec.encode(context, &Command::Cancel, &mut frames);
+        let grace = self.settings.capabilities.cancel_grace;
+        let is_known = self.contexts.cancel(context, last, grace, now);
+        let mut frames = Vec::new();
+        self.codec.encode(context, &Command::Cancel, &mut frames);
+        if is_known {
             for frame in frames.into_iter().rev() {
                 self.out.push_front(Outgoing { context, frame, text: 0 });
             }
+            self.settle();
+        } else {
+            // Only the codec had to forget it: nobody waits for its end.
+            self.codec.settle(&mut Vec::new(), &mut Vec::new());
         }
+    }
+
+    fn closed(&mut self, code: u16, reason: &str, now: Instant) -> Step {
+        let mut events = Vec::new();
+        let result = self.codec.closed(code, reason, &mut events);
+        self.decoded.extend(events);
+        self.pass_on(now)?;
+        end(self.retired.unwrap_or(RetireReason::Dead), result.err())
     }
 
     fn receive(&mut self, frame: FrameRef<'_>, now: Instant) -> Step {
@@ -224,6 +246,7 @@ impl Driver {
         }
         events.iter().for_each(|(_, event)| self.meter.received(event));
         self.decoded.extend(events);
+        self.settle();
         self.pass_on(now)?;
         let Err(fault) = result else { return Step::Continue(()) };
         self.bad_frames += 1;

@@ -75,7 +75,7 @@ impl Vendor {
         };
         let meter = Meter::dialing(&UpstreamMetrics::of("other"));
         let pipe = Pipe { incoming, outgoing: PollSender::new(outgoing) };
-        let (link, driver) = Link::new(Box::new(pipe), Box::new(Words), &settings, meter);
+        let (link, driver) = Link::new(Box::new(pipe), Box::new(Words::default()), &settings, meter);
         let (tell, ended) = oneshot::channel();
         let drain = Drain::new();
         let begun = drain.clone();
@@ -123,6 +123,10 @@ impl Vendor {
 
     fn voice(&self) -> mpsc::Sender<Incoming> {
         self.say.lock().unwrap().clone().unwrap()
+    }
+
+    async fn close(&self, code: u16, reason: &str) {
+        self.voice().send(Incoming::Closed { code, reason: reason.into() }).await.unwrap();
     }
 
     fn hang_up(&self) {
@@ -213,8 +217,13 @@ impl Wire for Pipe {
     }
 }
 
-/// A wire anyone can read: `<context> <command>` and `<context> <event>`.
-struct Words;
+/// A wire anyone can read: `<context> <command>` and `<context> <event>`. Text that begins with `late`
+/// is kept until `go` comes; a close whose reason is a context is the end of it.
+#[derive(Default)]
+struct Words {
+    kept: Vec<(ContextId, Frame)>,
+    may_go: bool,
+}
 
 impl ProviderCodec for Words {
     fn encode(&mut self, context: ContextId, command: &Command, out: &mut Vec<Frame>) {
@@ -225,7 +234,33 @@ impl ProviderCodec for Words {
             Command::End => format!("{} end", context.0),
             Command::Cancel => format!("{} cancel", context.0),
         };
-        out.push(Frame::Text(words));
+        match command {
+            Command::Text(text) if text.starts_with("late") => self.kept.push((context, Frame::Text(words))),
+            Command::Cancel => {
+                self.kept.retain(|(kept, _)| *kept != context);
+                out.push(Frame::Text(words));
+            }
+            _ => out.push(Frame::Text(words)),
+        }
+    }
+
+    fn settle(&mut self, frames: &mut Vec<(ContextId, Frame)>, _: &mut Vec<(ContextId, Event)>) {
+        if self.may_go {
+            frames.append(&mut self.kept);
+        }
+    }
+
+    fn closed(
+        &mut self,
+        code: u16,
+        reason: &str,
+        out: &mut Vec<(ContextId, Event)>,
+    ) -> Result<(), UpstreamFault> {
+        if code == 1011 {
+            return Err(UpstreamFault::new(FaultKind::Rejected, ""));
+        }
+        out.extend(reason.parse().ok().map(|context| (ContextId(context), Event::Done)));
+        Ok(())
     }
 
     fn decode(
@@ -239,6 +274,10 @@ impl ProviderCodec for Words {
             [context, "audio", n] => (context, Event::Audio(Bytes::from(vec![0; n.parse().unwrap()]))),
             [context, "flushed"] => (context, Event::Flushed),
             [context, "done"] => (context, Event::Done),
+            ["go"] => {
+                self.may_go = true;
+                return Ok(());
+            }
             ["throttled"] => return Err(UpstreamFault::new(FaultKind::Throttled, "")),
             _ => return Err(UpstreamFault::new(FaultKind::BadFrame, "")),
         };
