@@ -154,7 +154,12 @@ pub trait ProviderCodec: Send {
 /// Every kind of upstream, one row each.
 #[must_use]
 pub fn providers() -> &'static [&'static dyn Provider] {
-    &[&crate::vendor::embedded::provider::Embedded, &crate::vendor::cartesia::provider::Cartesia]
+    &[
+        &crate::vendor::embedded::provider::Embedded,
+        &crate::vendor::cartesia::provider::Cartesia,
+        &crate::vendor::rime::provider::Rime,
+        &crate::vendor::fish_audio::provider::FishAudio,
+    ]
 }
 
 /// The provider of that kind.

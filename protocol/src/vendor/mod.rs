@@ -3,4 +3,12 @@
 
 pub mod cartesia;
 pub mod embedded;
+pub mod fish_audio;
 pub mod native;
+pub mod rime;
+
+mod runs;
+mod track;
+
+#[cfg(test)]
+mod mangled;
