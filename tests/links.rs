@@ -106,15 +106,15 @@ async fn a_dropped_lease_cancels_upstream_and_frees_its_slot() {
 async fn a_slow_reader_on_a_shared_link_fails_alone_and_its_neighbour_is_exact() {
     let bench = Bench::start(Behaviour { pace: Duration::from_micros(500), ..Behaviour::default() }).await;
     let (mut slow, mut neighbour) = (bench.lease().await, bench.lease().await);
-    say(&mut slow, &"s".repeat(4_000));
-    let text = "n".repeat(4_000);
+    let (long, text) = ("s".repeat(100_000), "n".repeat(20_000));
+    say(&mut slow, &long);
     assert!(speak(&mut neighbour, &text).await == Ok(watermark(&text, 64)), "the neighbour is not exact");
+    until(|| bench.fake.stats().cancels == 1).await;
     assert!(slow.buffered_bytes() <= BUFFER + 960);
     let (heard, end) = listen(&mut slow).await;
     assert_eq!(end, Err(FaultKind::SlowConsumer));
-    assert!(watermark(&"s".repeat(4_000), 64).starts_with(&heard), "not a clean prefix");
+    assert!(watermark(&long, 64).starts_with(&heard), "not a clean prefix");
     assert_eq!(bench.fake.stats().sockets, 1);
-    until(|| bench.fake.stats().cancels == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -254,6 +254,32 @@ async fn a_worker_ends_when_its_transport_is_dropped() {
     .await;
 }
 
+#[tokio::test]
+async fn workers_that_are_dropped_at_once_leave_no_files() {
+    in_time(async {
+        let mut folders = Vec::new();
+        for _ in 0..20 {
+            let teller = Teller::dial().await;
+            folders.push(teller.folder());
+        }
+        for folder in folders {
+            assert!(!folder.exists(), "{}", folder.display());
+        }
+    })
+    .await;
+}
+
+#[test]
+fn a_worker_whose_input_ends_at_once_leaves_no_files() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..20 {
+        let mut child = bare_worker(folder.path());
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn a_worker_ends_with_its_input_even_when_nobody_takes_its_audio() {
     let mut child = bare_worker(&std::env::temp_dir());

@@ -59,15 +59,14 @@ fn retell(provider: &dyn Provider, transcript: &Transcript) -> Result<(), String
                 settle(&mut *codec, &mut frames, &mut meaning);
                 meaning.extend(result.err().map(|fault| Meaning::Fault(fault.kind)));
             }
-            Step::Close(code, reason) => {
-                nothing_left(&frames, &meaning).map_err(at)?;
-                let mut out = Vec::new();
-                let result = codec.closed(*code, reason, &mut out);
-                meaning.extend(out.into_iter().map(Meaning::of));
-                meaning.extend(result.err().map(|fault| Meaning::Fault(fault.kind)));
-            }
             Step::Event(context, event) => {
                 expect(meaning.pop_front(), &Meaning::of((*context, event.clone()))).map_err(at)?;
+            }
+            Step::Close(code, reason) => {
+                nothing_left(&frames, &meaning).map_err(at)?;
+                let fault = codec.closed(*code, reason);
+                settle(&mut *codec, &mut frames, &mut meaning);
+                meaning.extend(fault.map(|fault| Meaning::Fault(fault.kind)));
             }
             Step::Fault(kind) => expect(meaning.pop_front(), &Meaning::Fault(*kind)).map_err(at)?,
         }

@@ -31,7 +31,7 @@ impl Pool {
             let limit = pool.upstream.watchdogs.connect;
             let dialed = tokio::select! {
                 () = pool.drain.cut_off() => return,
-                dialed = (pool.dialer)(Arc::clone(&dial), limit) => dialed,
+                dialed = (pool.dialer)(Arc::clone(&dial), limit, Arc::clone(&pool.metrics)) => dialed,
             };
             match dialed {
                 Ok(transport) => {

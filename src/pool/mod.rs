@@ -69,7 +69,7 @@ pub struct PoolCounts {
 
 type Dialing = Pin<Box<dyn Future<Output = Result<Transport, UpstreamFault>> + Send>>;
 /// How a dial becomes a transport.
-type Dialer = Arc<dyn Fn(Arc<Dial>, Duration) -> Dialing + Send + Sync>;
+type Dialer = Arc<dyn Fn(Arc<Dial>, Duration, Arc<UpstreamMetrics>) -> Dialing + Send + Sync>;
 
 /// The pools of a relay, one per upstream.
 #[derive(Clone)]
@@ -80,8 +80,9 @@ impl Pools {
     /// within a runtime.
     #[must_use]
     pub fn new(upstreams: &[Arc<Upstream>], drain: Drain, stream_buffer: usize, text_buffer: usize) -> Self {
-        let dialer: Dialer =
-            Arc::new(|dial, limit| Box::pin(async move { transport::dial(&dial, limit).await }));
+        let dialer: Dialer = Arc::new(|dial, limit, metrics| {
+            Box::pin(async move { transport::dial(&dial, limit, &metrics).await })
+        });
         Self::with_dialer(upstreams, &drain, stream_buffer, text_buffer, &dialer)
     }
 

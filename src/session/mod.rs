@@ -58,7 +58,7 @@ pub async fn converse(
     dialect: metrics::Dialect,
     auth: Duration,
 ) -> Ended {
-    let mut session = Session::new(settings(app, auth), Instant::now().into_std());
+    let mut session = Session::new(settings(app, caller, auth), Instant::now().into_std());
     let mut streams = Streams::new(app.clone(), caller.clone(), dialect);
     let mut waits = Waits { timer: Box::pin(tokio::time::sleep(Duration::MAX)), blocked: false };
     let mut drain = pin!(app.drain.begun());
@@ -95,7 +95,7 @@ pub async fn converse(
     }
 }
 
-fn settings(app: &App, auth: Duration) -> Settings {
+fn settings(app: &App, caller: &Caller, auth: Duration) -> Settings {
     let limits = &app.config.limits;
     Settings {
         streams: limits.session_streams,
@@ -105,6 +105,7 @@ fn settings(app: &App, auth: Duration) -> Settings {
         idle: limits.idle_timeout,
         text_idle: limits.text_idle,
         auth,
+        keyless: caller.key.is_none(),
     }
 }
 
@@ -148,7 +149,7 @@ fn obey(session: &mut Session, streams: &mut Streams, client: &mut impl Client) 
             Action::Reply(reply) => client.tell(&reply),
             Action::Upstream { index, command } => {
                 if let Err(command) = streams.send(index, command) {
-                    session.on_full(index, command);
+                    session.on_full(now(), index, command);
                 }
             }
             Action::Admit { index, start } => match streams.admit(index, &start) {

@@ -1,11 +1,11 @@
 //! A client on a WebSocket: its frames become requests, replies become its frames.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::Stream;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
@@ -21,6 +21,8 @@ use crate::outbox::{Metered, Outbox, ROOM};
 
 /// How long a client may take to answer our close before it is reset.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes taken at once from a client that is not listened to any more.
+const SCRAP: usize = 1024;
 
 /// The settings of a client's WebSocket; the library's defaults cost 128 KiB a session.
 #[must_use]
@@ -104,21 +106,26 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
     pub async fn close(mut self, code: u16, reason: &str) {
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.to_owned().into() };
         self.outbox.push_control(Message::Close(Some(frame)));
-        let goodbye = std::future::poll_fn(|cx| {
-            if let Poll::Ready(Err(lost)) = self.outbox.poll_flush(&mut self.socket, cx) {
-                return Poll::Ready(Err(lost));
-            }
-            loop {
-                match Pin::new(&mut self.socket).poll_next(cx) {
-                    Poll::Ready(Some(Ok(_))) => {}
-                    Poll::Ready(_) => return Poll::Ready(Ok(())),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-        });
-        if !matches!(tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await, Ok(Ok(()))) {
+        if !matches!(tokio::time::timeout(CLOSE_TIMEOUT, self.goodbye()).await, Ok(Ok(()))) {
             self.socket.get_ref().inner().reset_on_close();
         }
+    }
+
+    /// Writes what is queued, waits for the peer's own close, and ends the connection. What a broken
+    /// peer still sends is read and thrown away: closing over it would reset the connection, and a
+    /// reset may overtake our last words.
+    async fn goodbye(&mut self) -> Result<(), Lost> {
+        std::future::poll_fn(|cx| {
+            ready!(self.outbox.poll_flush(&mut self.socket, cx))?;
+            while let Some(Ok(_)) = ready!(Pin::new(&mut self.socket).poll_next(cx)) {}
+            Poll::Ready(Ok(()))
+        })
+        .await?;
+        let socket = self.socket.get_mut();
+        socket.shutdown().await.map_err(|_| Lost::Gone)?;
+        let mut scrap = [0; SCRAP];
+        while socket.read(&mut scrap).await.map_err(|_| Lost::Gone)? > 0 {}
+        Ok(())
     }
 
     /// Cuts the connection.

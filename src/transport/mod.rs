@@ -13,6 +13,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use voxrelay_protocol::provider::Dial;
 use voxrelay_protocol::{FaultKind, Frame, FrameRef, UpstreamFault};
 
+use crate::metrics::UpstreamMetrics;
+
 /// What arrived, still in the transport's own buffer.
 #[derive(Debug, Clone)]
 pub enum Incoming {
@@ -24,30 +26,25 @@ pub enum Incoming {
     Frame(Frame),
     /// A sign of life without content: ping or pong.
     Alive,
-    /// The peer has closed in good order; nothing follows.
-    Closed {
-        /// The close code; 1005 where there was none.
-        code: u16,
-        /// The peer's words.
-        reason: Utf8Bytes,
-    },
+    /// The peer's close frame with its code and reason; the stream ends behind it.
+    Closed(u16, Utf8Bytes),
 }
 
 impl Incoming {
-    /// The message as a codec reads it; `None` for a sign of life and the end.
+    /// The message as a codec reads it; `None` for a sign of life and a close.
     #[must_use]
     pub fn frame(&self) -> Option<FrameRef<'_>> {
         match self {
             Self::Text(text) => Some(FrameRef::Text(text.as_str())),
             Self::Binary(bytes) => Some(FrameRef::Binary(bytes)),
             Self::Frame(frame) => Some(frame.as_ref()),
-            Self::Alive | Self::Closed { .. } => None,
+            Self::Alive | Self::Closed(..) => None,
         }
     }
 }
 
 /// A connection that carries frames both ways. One owner polls both halves, so neither a slow write
-/// nor a quiet read can hold up the other. The stream ends when the connection has.
+/// nor a quiet read can hold up the other. The stream ends when the peer has closed.
 pub trait Wire:
     Stream<Item = Result<Incoming, UpstreamFault>> + Sink<Frame, Error = UpstreamFault> + Send + Unpin
 {
@@ -62,14 +59,20 @@ pub trait Wire:
 /// A dialled connection.
 pub type Transport = Box<dyn Wire>;
 
-/// Connects, within `limit` altogether.
+/// Connects, within `limit` altogether. How long each phase took is counted.
 ///
 /// # Errors
 /// Which step failed, as a kind of the closed list.
-pub async fn dial(dial: &Dial, limit: Duration) -> Result<Transport, UpstreamFault> {
+pub async fn dial(
+    dial: &Dial,
+    limit: Duration,
+    metrics: &UpstreamMetrics,
+) -> Result<Transport, UpstreamFault> {
     match dial {
         Dial::WebSocket { url, headers } => {
-            let socket = websocket::dial(url, headers, limit).await?;
+            let socket =
+                websocket::dial_timed(url, headers, limit, &|phase, time| metrics.dial_phase(phase, time))
+                    .await?;
             Ok(Box::new(socket))
         }
         Dial::VoiceWorker => {

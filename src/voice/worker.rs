@@ -32,7 +32,9 @@ pub fn worker_main() -> ExitCode {
     let reader = Arc::clone(&inbox);
     std::thread::spawn(move || {
         let end = read(BufReader::new(io::stdin()), &reader);
-        // The relay is gone or talks nonsense: whatever is being said, nobody listens.
+        // The relay is gone or talks nonsense: whatever is being said, nobody listens. Only the
+        // loading of a voice is waited for, as it must remove its files.
+        let _loaded = super::engine::LOADING.lock();
         std::process::exit(i32::from(end.is_err()));
     });
     let mut worker = Worker { inbox, out: File::from(out), buffer: Vec::new(), speaker: None, open: None };

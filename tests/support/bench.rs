@@ -19,7 +19,7 @@ use voxrelay_protocol::{AudioFormat, Command, Event, FaultKind, SynthesisSpec, U
 use crate::fake::{Behaviour, FakeCartesia};
 
 /// Bytes of audio and of text that may wait, per stream.
-pub const BUFFER: usize = 64 * 1024;
+pub const BUFFER: usize = 1024 * 1024;
 /// Long enough for anything on one machine.
 pub const SOON: Duration = Duration::from_secs(10);
 

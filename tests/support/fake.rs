@@ -238,7 +238,7 @@ async fn serve(world: Arc<World>, tcp: TcpStream) {
 }
 
 /// Answers an upgrade like a web server that knows nothing of WebSockets.
-async fn refuse(mut tcp: TcpStream, status: u16, retry_after: Option<u64>) {
+pub async fn refuse(mut tcp: TcpStream, status: u16, retry_after: Option<u64>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") && tcp.read_buf(&mut head).await.unwrap_or(0) > 0 {}
     let retry_after = retry_after.map_or(String::new(), |seconds| format!("Retry-After: {seconds}\r\n"));
@@ -280,10 +280,14 @@ fn judge(behaviour: &Behaviour, request: &Request) -> Option<ErrorResponse> {
 async fn converse(world: &Arc<World>, mut socket: Socket) {
     let (out, mut outgoing) = mpsc::channel::<Option<String>>(64);
     let mut contexts: HashMap<String, mpsc::Sender<Value>> = HashMap::new();
+    let mut served = false;
     loop {
-        let served = !contexts.is_empty();
-        let idle = world.behaviour().idle.filter(|_| served).unwrap_or(Duration::from_secs(3600));
+        served |= !contexts.is_empty();
+        contexts.retain(|_, inbox| !inbox.is_closed());
+        let rests = served && contexts.is_empty();
+        let idle = world.behaviour().idle.filter(|_| rests).unwrap_or(Duration::from_secs(3600));
         tokio::select! {
+            biased;
             frame = outgoing.recv() => {
                 let mut frame = frame.unwrap();
                 // All that is ready, then one flush.
@@ -330,7 +334,6 @@ async fn route(
     out: &Out,
 ) {
     let name = request["context_id"].as_str().expect("every message names its context").to_owned();
-    contexts.retain(|_, inbox| !inbox.is_closed());
     if !contexts.contains_key(&name) {
         if request["cancel"] == true {
             return;

@@ -1,5 +1,6 @@
 //! A link's work by hand: commands in, events out, over one worker.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -34,6 +35,10 @@ impl Teller {
 
     pub fn process(&self) -> Option<u32> {
         self.worker.id()
+    }
+
+    pub fn folder(&self) -> PathBuf {
+        self.worker.folder().to_path_buf()
     }
 
     pub async fn start(&mut self, voice: &str, options: Value) -> ContextId {

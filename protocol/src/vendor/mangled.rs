@@ -80,7 +80,8 @@ pub(super) fn endure(provider: &dyn Provider, frames: &[Frame]) {
             let _ = codec.decode(frame.as_ref(), &mut events);
             codec.settle(&mut freed, &mut events);
         }
-        let _ = codec.closed(1011, "why", &mut events);
+        let _ = codec.closed(1011, "why");
+        codec.settle(&mut freed, &mut events);
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::SinkExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use voxrelay_protocol::provider::{ProviderCodec, Sharing};
+use voxrelay_protocol::provider::{KeepAlive, ProviderCodec, Sharing};
 use voxrelay_protocol::{Command, ContextId, Event, FaultClass, FaultKind, Frame, FrameRef, UpstreamFault};
 
 use self::poll::Signals;
@@ -88,6 +88,7 @@ impl Driver {
         settings: &LinkSettings,
         meter: Meter,
     ) -> Self {
+        let keep_alive = codec.keep_alive().map(|alive| alive.every);
         Self {
             link,
             transport,
@@ -103,7 +104,7 @@ impl Driver {
             bad_frames: 0,
             turns: 0,
             paused: None,
-            watch: Watch::new(Instant::now(), settings.idle, settings.max_age),
+            watch: Watch::new(Instant::now(), settings.idle, settings.max_age).keeping_alive(keep_alive),
             retired: None,
             meter,
         }
@@ -153,7 +154,7 @@ impl Driver {
                 }
                 self.pass_on(now)
             }
-            Input::Received(Incoming::Closed { code, reason }) => self.closed(code, reason.as_str(), now),
+            Input::Received(Incoming::Closed(code, reason)) => self.closed(code, &reason, now),
             Input::Received(incoming) => {
                 self.watch.heard(now);
                 incoming.frame().map_or(Step::Continue(()), |frame| self.receive(frame, now))
@@ -161,10 +162,7 @@ impl Driver {
             Input::Room => self.pass_on(now),
             Input::Asked(ToLink::Open(opening)) => self.open(*opening, now),
             Input::Asked(ToLink::Command(context, command)) => self.command(context, command, now),
-            Input::Gone(fault) => {
-                let broken = fault.as_ref().is_some_and(|fault| fault.kind.class() == FaultClass::Protocol);
-                end(if broken { RetireReason::Faulted } else { RetireReason::Dead }, fault)
-            }
+            Input::Gone(fault) => gone(fault),
             Input::Tick => self.tick(now),
             Input::Retire => self.retire(RetireReason::Age),
             Input::DrainBegun => self.retire(RetireReason::Drain),
@@ -214,27 +212,28 @@ impl Driver {
     /// Stops a stream: what waits for it is dropped, and the vendor is told ahead of everything else.
     fn cancel(&mut self, context: ContextId, last: Option<Event>, now: Instant) {
         self.out.retain(|outgoing| outgoing.context != context);
-        let grace = self.settings.capabilities.cancel_grace;
-        let is_known = self.contexts.cancel(context, last, grace, now);
+        if self.contexts.live(context).is_none() {
+            return;
+        }
+        // The codec forgets it in any case, also where the vendor has not heard of it.
         let mut frames = Vec::new();
         self.codec.encode(context, &Command::Cancel, &mut frames);
-        if is_known {
+        if self.contexts.cancel(context, last, self.settings.capabilities.cancel_grace, now) {
             for frame in frames.into_iter().rev() {
                 self.out.push_front(Outgoing { context, frame, text: 0 });
             }
             self.settle();
         } else {
-            // Only the codec had to forget it: nobody waits for its end.
+            // Nobody waits for its end.
             self.codec.settle(&mut Vec::new(), &mut Vec::new());
         }
     }
 
     fn closed(&mut self, code: u16, reason: &str, now: Instant) -> Step {
-        let mut events = Vec::new();
-        let result = self.codec.closed(code, reason, &mut events);
-        self.decoded.extend(events);
+        let fault = self.codec.closed(code, reason);
+        self.settle();
         self.pass_on(now)?;
-        end(self.retired.unwrap_or(RetireReason::Dead), result.err())
+        gone(fault)
     }
 
     fn receive(&mut self, frame: FrameRef<'_>, now: Instant) -> Step {
@@ -331,6 +330,13 @@ impl Driver {
         Step::Continue(())
     }
 
+    /// A link that is being written to needs no sign of life, and gets none behind what waits already.
+    fn keep_alive(&mut self) {
+        if let Some(KeepAlive { frames, .. }) = self.codec.keep_alive().filter(|_| self.out.is_empty()) {
+            self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing { context, frame, text: 0 }));
+        }
+    }
+
     fn tick(&mut self, now: Instant) -> Step {
         while let Some(context) = self.contexts.expired(now) {
             if self.exclusive {
@@ -342,6 +348,10 @@ impl Driver {
             None => Step::Continue(()),
             Some(Due::Ping) => {
                 self.want_ping = true;
+                Step::Continue(())
+            }
+            Some(Due::KeepAlive) => {
+                self.keep_alive();
                 Step::Continue(())
             }
             Some(Due::Old) => self.retire(RetireReason::Age),
@@ -360,6 +370,12 @@ impl Driver {
             }
         }
     }
+}
+
+/// The connection has ended, with `fault` if it says more than that.
+fn gone(fault: Option<UpstreamFault>) -> Step {
+    let broken = fault.as_ref().is_some_and(|fault| fault.kind.class() == FaultClass::Protocol);
+    end(if broken { RetireReason::Faulted } else { RetireReason::Dead }, fault)
 }
 
 fn end(reason: RetireReason, fault: Option<UpstreamFault>) -> Step {

@@ -1,6 +1,7 @@
 //! The rules of a link, on a paused clock over pipes in memory; here the pipes and the vendor at their
 //! other end.
 
+mod alive;
 mod ends;
 mod streams;
 
@@ -64,6 +65,10 @@ impl Vendor {
 
     /// `unread` frames may be on their way to the vendor.
     fn new(sharing: Sharing, unread: usize, text_buffer: usize) -> Self {
+        Self::with(sharing, unread, text_buffer, Box::new(Words::default()))
+    }
+
+    fn with(sharing: Sharing, unread: usize, text_buffer: usize, codec: Box<dyn ProviderCodec>) -> Self {
         let (say, incoming) = mpsc::channel(8);
         let (outgoing, sent) = mpsc::channel(unread);
         let settings = LinkSettings {
@@ -75,7 +80,7 @@ impl Vendor {
         };
         let meter = Meter::dialing(&UpstreamMetrics::of("other"));
         let pipe = Pipe { incoming, outgoing: PollSender::new(outgoing) };
-        let (link, driver) = Link::new(Box::new(pipe), Box::new(Words::default()), &settings, meter);
+        let (link, driver) = Link::new(Box::new(pipe), codec, &settings, meter);
         let (tell, ended) = oneshot::channel();
         let drain = Drain::new();
         let begun = drain.clone();
@@ -107,6 +112,10 @@ impl Vendor {
         self.voice().try_send(Incoming::Text(words.into())).is_ok()
     }
 
+    async fn close(&self, code: u16, reason: &str) {
+        self.voice().send(Incoming::Closed(code, reason.into())).await.unwrap();
+    }
+
     async fn pong(&self) {
         self.voice().send(Incoming::Alive).await.unwrap();
     }
@@ -123,10 +132,6 @@ impl Vendor {
 
     fn voice(&self) -> mpsc::Sender<Incoming> {
         self.say.lock().unwrap().clone().unwrap()
-    }
-
-    async fn close(&self, code: u16, reason: &str) {
-        self.voice().send(Incoming::Closed { code, reason: reason.into() }).await.unwrap();
     }
 
     fn hang_up(&self) {
@@ -223,6 +228,7 @@ impl Wire for Pipe {
 struct Words {
     kept: Vec<(ContextId, Frame)>,
     may_go: bool,
+    over: Option<ContextId>,
 }
 
 impl ProviderCodec for Words {
@@ -244,23 +250,11 @@ impl ProviderCodec for Words {
         }
     }
 
-    fn settle(&mut self, frames: &mut Vec<(ContextId, Frame)>, _: &mut Vec<(ContextId, Event)>) {
+    fn settle(&mut self, frames: &mut Vec<(ContextId, Frame)>, events: &mut Vec<(ContextId, Event)>) {
+        events.extend(self.over.take().map(|context| (context, Event::Done)));
         if self.may_go {
             frames.append(&mut self.kept);
         }
-    }
-
-    fn closed(
-        &mut self,
-        code: u16,
-        reason: &str,
-        out: &mut Vec<(ContextId, Event)>,
-    ) -> Result<(), UpstreamFault> {
-        if code == 1011 {
-            return Err(UpstreamFault::new(FaultKind::Rejected, ""));
-        }
-        out.extend(reason.parse().ok().map(|context| (ContextId(context), Event::Done)));
-        Ok(())
     }
 
     fn decode(
@@ -283,5 +277,10 @@ impl ProviderCodec for Words {
         };
         out.push((ContextId(context.parse().unwrap()), event));
         Ok(())
+    }
+
+    fn closed(&mut self, _: u16, reason: &str) -> Option<UpstreamFault> {
+        self.over = reason.parse().ok().map(ContextId);
+        (reason == "throttled").then(|| UpstreamFault::new(FaultKind::Throttled, ""))
     }
 }

@@ -58,7 +58,7 @@ impl World {
         let upstream = Arc::new(upstream);
         let (vendor, drain) = (Arc::new(Vendor::default()), Drain::new());
         let (dialled, tasks) = (Arc::clone(&vendor), drain.clone());
-        let dialer: Dialer = Arc::new(move |_, _| Box::pin(Arc::clone(&dialled).dial(tasks.clone())));
+        let dialer: Dialer = Arc::new(move |_, _, _| Box::pin(Arc::clone(&dialled).dial(tasks.clone())));
         let pools = Pools::with_dialer(&[Arc::clone(&upstream)], &drain, 1 << 20, 1 << 16, &dialer);
         Self { vendor, pools, upstream, drain }
     }

@@ -166,14 +166,9 @@ impl ProviderCodec for JsonCodec {
         events.append(&mut self.owed);
     }
 
-    fn closed(
-        &mut self,
-        _code: u16,
-        reason: &str,
-        _out: &mut Vec<(ContextId, Event)>,
-    ) -> Result<(), UpstreamFault> {
+    fn closed(&mut self, _code: u16, reason: &str) -> Option<UpstreamFault> {
         // The code (1011) says no more than the reason does.
-        faults::told(reason).map_or(Ok(()), Err)
+        faults::told(reason)
     }
 }
 

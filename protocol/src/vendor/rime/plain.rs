@@ -14,6 +14,8 @@ const CLEAN: [u16; 3] = [1000, 1001, 1005];
 #[derive(Default)]
 pub struct PlainCodec {
     turn: Option<Turn>,
+    /// Ended by the close.
+    over: Option<ContextId>,
 }
 
 struct Turn {
@@ -58,19 +60,15 @@ impl ProviderCodec for PlainCodec {
         Ok(())
     }
 
-    fn closed(
-        &mut self,
-        code: u16,
-        reason: &str,
-        out: &mut Vec<(ContextId, Event)>,
-    ) -> Result<(), UpstreamFault> {
-        if let Some(fault) = faults::told(reason) {
-            return Err(fault);
-        }
-        if let Some(turn) = self.turn.take_if(|turn| turn.ended && CLEAN.contains(&code)) {
-            out.push((turn.context, Event::Done));
-        }
-        Ok(())
+    fn settle(&mut self, _frames: &mut Vec<(ContextId, Frame)>, events: &mut Vec<(ContextId, Event)>) {
+        events.extend(self.over.take().map(|context| (context, Event::Done)));
+    }
+
+    fn closed(&mut self, code: u16, reason: &str) -> Option<UpstreamFault> {
+        let fault = faults::told(reason);
+        let may_end = fault.is_none() && CLEAN.contains(&code);
+        self.over = self.turn.take_if(|turn| turn.ended && may_end).map(|turn| turn.context);
+        fault
     }
 }
 

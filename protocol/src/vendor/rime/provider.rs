@@ -11,6 +11,7 @@ use super::plain::PlainCodec;
 use super::v1::V1Codec;
 use crate::provider::{Account, Capabilities, Dial, Provider, ProviderCodec, Sharing};
 use crate::request::Credential;
+use crate::vendor::address::Address;
 use crate::{AudioFormat, Container, Encoding, Fault, FaultCode, SynthesisSpec};
 
 const DEFAULT_URL: &str = "wss://users-ws.rime.ai";
@@ -117,22 +118,20 @@ fn classic_url(account: &Account, spec: &SynthesisSpec) -> String {
         "ws" => ("ws", "mistv3"),
         _ => ("ws3", "mistv3"),
     };
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    query.append_pair("speaker", &spec.voice);
-    query.append_pair("modelId", spec.model.as_deref().unwrap_or(model));
-    query.append_pair("audioFormat", if spec.format.encoding == Encoding::Mulaw { "mulaw" } else { "pcm" });
-    query.append_pair("samplingRate", &spec.format.sample_rate.to_string());
+    let mut address = Address::new(&account.url)
+        .segment(path)
+        .ask("speaker", &spec.voice)
+        .ask("modelId", spec.model.as_deref().unwrap_or(model))
+        .ask("audioFormat", if spec.format.encoding == Encoding::Mulaw { "mulaw" } else { "pcm" })
+        .ask("samplingRate", &spec.format.sample_rate.to_string());
     if let Some(language) = &spec.language {
-        query.append_pair("lang", language);
+        address = address.ask("lang", language);
     }
     if path != "ws" {
         // The one mode in which each flush has exactly one end.
-        query.append_pair("segment", "never");
+        address = address.ask("segment", "never");
     }
-    for (name, value) in options::query(&spec.options) {
-        query.append_pair(name, &value);
-    }
-    format!("{}/{path}?{}", account.url.trim_end_matches('/'), query.finish())
+    options::query(&spec.options).fold(address, |address, (name, value)| address.ask(name, &value)).finish()
 }
 
 #[cfg(test)]
@@ -176,7 +175,7 @@ mod tests {
         };
         assert_eq!(
             url("ws", "ws://x/", &full),
-            "ws://x/ws?speaker=a+b%26c&modelId=coda&audioFormat=mulaw&samplingRate=8000&lang=spa&timeScaleFactor=1.5"
+            "ws://x/ws?speaker=a%20b%26c&modelId=coda&audioFormat=mulaw&samplingRate=8000&lang=spa&timeScaleFactor=1.5"
         );
         assert!(url("ws2", "ws://x", &spec()).contains("/ws2?speaker=cove&modelId=mistv2"));
     }

@@ -193,13 +193,8 @@ impl ProviderCodec for V1Codec {
         }
     }
 
-    fn closed(
-        &mut self,
-        _code: u16,
-        reason: &str,
-        _out: &mut Vec<(ContextId, Event)>,
-    ) -> Result<(), UpstreamFault> {
-        faults::told(reason).map_or(Ok(()), Err)
+    fn closed(&mut self, _code: u16, reason: &str) -> Option<UpstreamFault> {
+        faults::told(reason)
     }
 }
 

@@ -51,7 +51,7 @@ fn package(out: &Path) -> Result<PathBuf, Box<dyn Error>> {
         .args(["metadata", "--format-version=1", "--offline"])
         .args(["--filter-platform", &told("TARGET")?])
         .arg("--manifest-path")
-        .arg(probe(out, &here.join("../Cargo.lock"))?)
+        .arg(probe(out, &lock(&here)?)?)
         .output()?;
     let metadata = String::from_utf8_lossy(&output.stdout);
     let manifest = metadata
@@ -62,6 +62,12 @@ fn package(out: &Path) -> Result<PathBuf, Box<dyn Error>> {
         .ok_or_else(|| format!("where is ttspico-sys? {}", String::from_utf8_lossy(&output.stderr)))?;
     let manifest = PathBuf::from(manifest.replace("\\\\", "\\"));
     Ok(manifest.parent().ok_or("a manifest without a folder")?.to_path_buf())
+}
+
+/// The lock file of the workspace that `here` is in.
+fn lock(here: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let mut above = here.ancestors().map(|folder| folder.join("Cargo.lock"));
+    above.find(|lock| lock.exists()).ok_or_else(|| "no Cargo.lock above the package".into())
 }
 
 /// The manifest of a package of our own making that depends on the engine and nothing else. Asked
