@@ -64,12 +64,7 @@ pub async fn talk(world: Arc<World>, mut socket: Socket) {
     }
 }
 
-fn hear(
-    world: &World,
-    contexts: &mut BTreeMap<String, Context>,
-    message: &Value,
-    out: &mut VecDeque<Value>,
-) {
+fn hear(world: &World, contexts: &mut BTreeMap<String, Context>, message: &Value, out: &mut VecDeque<Value>) {
     let behaviour = world.behaviour();
     let name = message["contextId"].as_str().expect("every message names its context");
     assert!(name.len() <= 128);
