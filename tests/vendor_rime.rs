@@ -135,7 +135,8 @@ async fn nothing_of_a_cancelled_turn_reaches_the_next_one() {
         for turn in 1..=10 {
             studio.fake.change(|behaviour| behaviour.pace = Duration::from_millis(1));
             let mut lease = studio.lease().await;
-            say(&mut lease, &"An old one. And more of it. ".repeat(50));
+            // Sentences of many chunks: the cancel falls into the midst of the first.
+            say(&mut lease, &format!("An old one{}. ", " that goes on".repeat(20)).repeat(5));
             while next(&mut lease).await.unwrap().audio_len() == 0 {}
             drop(lease);
             let text = format!("turn {turn}");
