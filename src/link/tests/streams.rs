@@ -226,3 +226,18 @@ async fn text_is_refused_past_its_buffer_and_taken_again_once_written() {
     vendor.sent(4).await;
     stream.send(text()).unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn frames_the_codec_keeps_back_go_out_when_the_vendor_says_so() {
+    let vendor = Vendor::shared();
+    let ((mut kept, _), (mut cancelled, held)) = (vendor.open(), vendor.open());
+    kept.send(Command::Text("late a".into())).unwrap();
+    cancelled.send(Command::Text("late b".into())).unwrap();
+    vendor.nothing_sent().await;
+    drop(cancelled);
+    settle().await;
+    assert!(held.is_free());
+    vendor.say("go").await;
+    assert_eq!(vendor.sent(1).await, ["1 text late a"]);
+    vendor.nothing_sent().await;
+}
