@@ -34,3 +34,8 @@ pub use fault::{Fault, FaultClass, FaultCode, FaultKind, QuotaScope, Refusal, Up
 pub use frame::{Frame, FrameRef};
 pub use reply::Reply;
 pub use request::{Request, Start, StreamName};
+
+/// Runs the examples of the specification.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Specification;
