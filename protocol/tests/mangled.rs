@@ -1,5 +1,5 @@
-//! Frames as no vendor should send them, for the tests of every codec here: anything at all, and
-//! frames of the transcripts with a few bytes changed.
+//! Every codec against frames as no vendor should send them: anything at all, and frames of the
+//! transcripts with a few bytes changed.
 
 use std::fs;
 use std::path::Path;
@@ -8,9 +8,20 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::provider::{Account, Provider};
-use crate::transcript::{Step, Transcript};
-use crate::{AudioFormat, Command, ContextId, Frame, SynthesisSpec};
+use voxrelay_protocol::provider::{Account, Provider, providers};
+use voxrelay_protocol::transcript::{Step, Transcript};
+use voxrelay_protocol::{AudioFormat, Command, ContextId, Frame, SynthesisSpec};
+
+proptest! {
+    #[test]
+    fn no_frame_makes_a_codec_panic(
+        (which, frames) in (0..providers().len()).prop_flat_map(|which| {
+            (Just(which), prop::collection::vec(frame(providers()[which].kind()), 0..12))
+        })
+    ) {
+        endure(providers()[which], &frames);
+    }
+}
 
 /// Frames a vendor of this kind has sent, mangled or not.
 fn recorded(kind: &str) -> Vec<Frame> {
@@ -48,7 +59,7 @@ fn mangled(kind: &str) -> impl Strategy<Value = Frame> {
 }
 
 /// Any frame at all.
-pub(super) fn frame(kind: &str) -> impl Strategy<Value = Frame> {
+fn frame(kind: &str) -> impl Strategy<Value = Frame> {
     prop_oneof![
         ".{0,200}".prop_map(Frame::Text),
         prop::collection::vec(any::<u8>(), 0..200).prop_map(|bytes| Frame::Binary(Bytes::from(bytes))),
@@ -58,7 +69,7 @@ pub(super) fn frame(kind: &str) -> impl Strategy<Value = Frame> {
 }
 
 /// A turn of words with such frames between its commands: nothing panics.
-pub(super) fn endure(provider: &dyn Provider, frames: &[Frame]) {
+fn endure(provider: &dyn Provider, frames: &[Frame]) {
     let apis = provider.apis();
     for api in apis.iter().chain(apis.is_empty().then_some(&"")) {
         let account = Account { api, ..Account::default() };
