@@ -131,8 +131,13 @@ pub trait ProviderCodec: Send {
     fn decode(&mut self, frame: FrameRef<'_>, out: &mut Vec<(ContextId, Event)>)
     -> Result<(), UpstreamFault>;
 
-    /// What the vendor's close frame says beyond "closed": its code, and its reason of at most 123
-    /// bytes. `None` where it is a closing like any other. The note must not repeat the reason.
+    /// What has become due by the call before it and was not its direct answer: frames that had to
+    /// wait for the vendor, and events that need no frame of its. Asked for after every `encode`,
+    /// `decode` and `closed`. What a codec keeps back is bounded by the text a stream may carry.
+    fn settle(&mut self, _frames: &mut Vec<(ContextId, Frame)>, _events: &mut Vec<(ContextId, Event)>) {}
+
+    /// What the vendor's close frame says beyond "closed": its code (1005 where it gave none), and its
+    /// reason of at most 123 bytes. `None` where it is a closing like any other. The note must not repeat the reason.
     fn closed(&mut self, _code: u16, _reason: &str) -> Option<UpstreamFault> {
         None
     }
@@ -162,6 +167,8 @@ pub fn providers() -> &'static [&'static dyn Provider] {
         &crate::vendor::cartesia::provider::Cartesia,
         &crate::vendor::elevenlabs::provider::ElevenLabs,
         &crate::vendor::deepgram::provider::Deepgram,
+        &crate::vendor::rime::provider::Rime,
+        &crate::vendor::fish_audio::provider::FishAudio,
     ]
 }
 

@@ -5,6 +5,13 @@ pub mod cartesia;
 pub mod deepgram;
 pub mod elevenlabs;
 pub mod embedded;
+pub mod fish_audio;
 pub mod native;
+pub mod rime;
 
 mod address;
+mod runs;
+mod track;
+
+#[cfg(test)]
+mod mangled;

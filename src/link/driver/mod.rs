@@ -56,11 +56,19 @@ struct Outgoing {
     frame: Frame,
     /// Bytes of text that have left the stream's buffer once this frame is written.
     text: usize,
+    /// When the stream was given up, for the frame that tells the vendor.
+    since: Option<Instant>,
+}
+
+impl Outgoing {
+    fn plain(context: ContextId, frame: Frame) -> Self {
+        Self { context, frame, text: 0, since: None }
+    }
 }
 
 /// The one thing that happened.
 enum Input {
-    Abandoned(Vec<ContextId>),
+    Abandoned(Vec<(ContextId, Instant)>),
     Received(Incoming),
     Room,
     Asked(ToLink),
@@ -149,19 +157,19 @@ impl Driver {
     fn apply(&mut self, input: Input, now: Instant) -> Step {
         match input {
             Input::Abandoned(contexts) => {
-                for context in contexts {
-                    self.cancel(context, None, now);
+                for (context, since) in contexts {
+                    self.cancel(context, None, since, now);
                 }
                 self.pass_on(now)
             }
-            Input::Received(Incoming::Closed(code, reason)) => gone(self.codec.closed(code, &reason)),
+            Input::Received(Incoming::Closed(code, reason)) => self.closed(code, &reason, now),
             Input::Received(incoming) => {
                 self.watch.heard(now);
                 incoming.frame().map_or(Step::Continue(()), |frame| self.receive(frame, now))
             }
             Input::Room => self.pass_on(now),
-            Input::Asked(ToLink::Open(opening)) => self.open(*opening),
-            Input::Asked(ToLink::Command(context, command)) => self.command(context, command),
+            Input::Asked(ToLink::Open(opening)) => self.open(*opening, now),
+            Input::Asked(ToLink::Command(context, command)) => self.command(context, command, now),
             Input::Gone(fault) => gone(fault),
             Input::Tick => self.tick(now),
             Input::Retire => self.retire(RetireReason::Age),
@@ -170,40 +178,47 @@ impl Driver {
         }
     }
 
-    fn open(&mut self, opening: Opening) -> Step {
+    fn open(&mut self, opening: Opening, now: Instant) -> Step {
         let Opening { context, spec, outlet, hold } = opening;
         if !outlet.shared().is_abandoned() {
             self.contexts.insert(context, outlet, hold);
             self.encode(context, &Command::Start(spec), 0);
         }
-        Step::Continue(())
+        self.pass_on(now)
     }
 
-    fn command(&mut self, context: ContextId, command: Command) -> Step {
+    fn command(&mut self, context: ContextId, command: Command, now: Instant) -> Step {
         if let Some(shared) = self.contexts.live(context) {
             shared.command_taken();
             let text = if let Command::Text(text) = &command { text.len() } else { 0 };
             self.encode(context, &command, text);
         }
-        Step::Continue(())
+        self.pass_on(now)
     }
 
     fn encode(&mut self, context: ContextId, command: &Command, text: usize) {
         let mut frames = Vec::new();
         self.codec.encode(context, command, &mut frames);
-        let Some(last) = frames.pop() else {
+        if let Some(last) = frames.pop() {
+            self.out.extend(frames.into_iter().map(|frame| Outgoing::plain(context, frame)));
+            self.out.push_back(Outgoing { text, ..Outgoing::plain(context, last) });
+        } else if let Some(shared) = self.contexts.live(context) {
             // The codec keeps it for later: it no longer waits here.
-            if let Some(shared) = self.contexts.live(context) {
-                shared.text_written(text);
-            }
-            return;
-        };
-        self.out.extend(frames.into_iter().map(|frame| Outgoing { context, frame, text: 0 }));
-        self.out.push_back(Outgoing { context, frame: last, text });
+            shared.text_written(text);
+        }
+        self.settle();
+    }
+
+    /// Takes what the codec owes beside its direct answers.
+    fn settle(&mut self) {
+        let (mut frames, mut events) = (Vec::new(), Vec::new());
+        self.codec.settle(&mut frames, &mut events);
+        self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing::plain(context, frame)));
+        self.decoded.extend(events);
     }
 
     /// Stops a stream: what waits for it is dropped, and the vendor is told ahead of everything else.
-    fn cancel(&mut self, context: ContextId, last: Option<Event>, now: Instant) {
+    fn cancel(&mut self, context: ContextId, last: Option<Event>, since: Instant, now: Instant) {
         self.out.retain(|outgoing| outgoing.context != context);
         if self.contexts.live(context).is_none() {
             return;
@@ -213,9 +228,20 @@ impl Driver {
         self.codec.encode(context, &Command::Cancel, &mut frames);
         if self.contexts.cancel(context, last, self.settings.capabilities.cancel_grace, now) {
             for frame in frames.into_iter().rev() {
-                self.out.push_front(Outgoing { context, frame, text: 0 });
+                self.out.push_front(Outgoing { since: Some(since), ..Outgoing::plain(context, frame) });
             }
+            self.settle();
+        } else {
+            // Nobody waits for its end.
+            self.codec.settle(&mut Vec::new(), &mut Vec::new());
         }
+    }
+
+    fn closed(&mut self, code: u16, reason: &str, now: Instant) -> Step {
+        let fault = self.codec.closed(code, reason);
+        self.settle();
+        self.pass_on(now)?;
+        gone(fault)
     }
 
     fn receive(&mut self, frame: FrameRef<'_>, now: Instant) -> Step {
@@ -227,6 +253,7 @@ impl Driver {
         }
         events.iter().for_each(|(_, event)| self.meter.received(event));
         self.decoded.extend(events);
+        self.settle();
         self.pass_on(now)?;
         let Err(fault) = result else { return Step::Continue(()) };
         self.bad_frames += 1;
@@ -254,7 +281,7 @@ impl Driver {
                     self.meter.slow_consumer();
                     self.meter.dropped(DropReason::SlowConsumer, bytes);
                     let fault = UpstreamFault::new(FaultKind::SlowConsumer, "the stream's buffer is full");
-                    self.cancel(context, Some(Event::Failed(fault)), now);
+                    self.cancel(context, Some(Event::Failed(fault)), now, now);
                 }
                 Delivery::Over { clean, wanted } => {
                     if let Some(kind) = failed.filter(|_| wanted) {
@@ -314,7 +341,7 @@ impl Driver {
     /// A link that is being written to needs no sign of life, and gets none behind what waits already.
     fn keep_alive(&mut self) {
         if let Some(KeepAlive { frames, .. }) = self.codec.keep_alive().filter(|_| self.out.is_empty()) {
-            self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing { context, frame, text: 0 }));
+            self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing::plain(context, frame)));
         }
     }
 

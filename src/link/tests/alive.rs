@@ -20,7 +20,7 @@ impl ProviderCodec for Sleepy {
             Command::Cancel => drop(self.0.remove(&context)),
             _ => {}
         }
-        Words.encode(context, command, out);
+        Words::default().encode(context, command, out);
     }
 
     fn decode(
@@ -28,7 +28,7 @@ impl ProviderCodec for Sleepy {
         frame: FrameRef<'_>,
         out: &mut Vec<(ContextId, Event)>,
     ) -> Result<(), UpstreamFault> {
-        Words.decode(frame, out)
+        Words::default().decode(frame, out)
     }
 
     fn keep_alive(&self) -> Option<KeepAlive> {

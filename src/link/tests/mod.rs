@@ -65,7 +65,7 @@ impl Vendor {
 
     /// `unread` frames may be on their way to the vendor.
     fn new(sharing: Sharing, unread: usize, text_buffer: usize) -> Self {
-        Self::with(sharing, unread, text_buffer, Box::new(Words))
+        Self::with(sharing, unread, text_buffer, Box::new(Words::default()))
     }
 
     fn with(sharing: Sharing, unread: usize, text_buffer: usize, codec: Box<dyn ProviderCodec>) -> Self {
@@ -222,8 +222,14 @@ impl Wire for Pipe {
     }
 }
 
-/// A wire anyone can read: `<context> <command>` and `<context> <event>`.
-struct Words;
+/// A wire anyone can read: `<context> <command>` and `<context> <event>`. Text that begins with `late`
+/// is kept until `go` comes; a close whose reason is a context is the end of it.
+#[derive(Default)]
+struct Words {
+    kept: Vec<(ContextId, Frame)>,
+    may_go: bool,
+    over: Option<ContextId>,
+}
 
 impl ProviderCodec for Words {
     fn encode(&mut self, context: ContextId, command: &Command, out: &mut Vec<Frame>) {
@@ -234,7 +240,21 @@ impl ProviderCodec for Words {
             Command::End => format!("{} end", context.0),
             Command::Cancel => format!("{} cancel", context.0),
         };
-        out.push(Frame::Text(words));
+        match command {
+            Command::Text(text) if text.starts_with("late") => self.kept.push((context, Frame::Text(words))),
+            Command::Cancel => {
+                self.kept.retain(|(kept, _)| *kept != context);
+                out.push(Frame::Text(words));
+            }
+            _ => out.push(Frame::Text(words)),
+        }
+    }
+
+    fn settle(&mut self, frames: &mut Vec<(ContextId, Frame)>, events: &mut Vec<(ContextId, Event)>) {
+        events.extend(self.over.take().map(|context| (context, Event::Done)));
+        if self.may_go {
+            frames.append(&mut self.kept);
+        }
     }
 
     fn decode(
@@ -248,6 +268,10 @@ impl ProviderCodec for Words {
             [context, "audio", n] => (context, Event::Audio(Bytes::from(vec![0; n.parse().unwrap()]))),
             [context, "flushed"] => (context, Event::Flushed),
             [context, "done"] => (context, Event::Done),
+            ["go"] => {
+                self.may_go = true;
+                return Ok(());
+            }
             ["throttled"] => return Err(UpstreamFault::new(FaultKind::Throttled, "")),
             _ => return Err(UpstreamFault::new(FaultKind::BadFrame, "")),
         };
@@ -256,6 +280,7 @@ impl ProviderCodec for Words {
     }
 
     fn closed(&mut self, _: u16, reason: &str) -> Option<UpstreamFault> {
+        self.over = reason.parse().ok().map(ContextId);
         (reason == "throttled").then(|| UpstreamFault::new(FaultKind::Throttled, ""))
     }
 }
