@@ -1,17 +1,11 @@
 //! Deepgram's wire, translated for one link. Nothing on it carries a name, so all that comes belongs to
 //! the one stream that runs, and what cannot belong to it is a stranger's.
 
-use bytes::{Bytes, BytesMut};
-
 use super::faults;
 use super::messages::{ClientMessage, ServerMessage};
+use super::turn::{Ending, Turn, bad, json};
 use crate::provider::ProviderCodec;
 use crate::{Command, ContextId, Event, FaultKind, Frame, FrameRef, UpstreamFault};
-
-/// Characters of one `Speak`.
-const SPEAK_MAX: usize = 2_000;
-/// Spaces kept for the next word, in bytes; more of them say no more.
-const HELD_MAX: usize = 64;
 
 /// Which of the two sockets is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,36 +20,6 @@ pub enum Api {
 pub struct DeepgramCodec {
     api: Api,
     turn: Option<Turn>,
-}
-
-struct Turn {
-    context: ContextId,
-    sample_bytes: usize,
-    /// White space without a word behind it yet.
-    held: String,
-    /// Something was given to speak.
-    begun: bool,
-    /// Something was given to speak since the last flush.
-    unflushed: bool,
-    /// Flushes asked for and not answered.
-    flushes: u32,
-    ending: Ending,
-    /// `v2`: flushes that were answered with "nothing to speak".
-    silent: u32,
-    /// The beginning of a sample, at most three bytes.
-    cut: BytesMut,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// More may come.
-    Open,
-    /// With the answer to the last flush that was asked for.
-    WithFlush,
-    /// With the answer to a flush of its own, behind all others.
-    OwnFlush,
-    /// With the answer to a clear.
-    Cleared,
 }
 
 impl DeepgramCodec {
@@ -78,15 +42,12 @@ impl DeepgramCodec {
             return Ok(if answer { vec![Event::Flushed] } else { Vec::new() });
         };
         match kind {
-            // Assumed: `NO_AUDIO_GENERATED` stands for a turn without audio.
-            "SpeechMetadata" if turn.was_silent(message) => Ok(Vec::new()),
             _ if kind == mark => turn.flushed(),
             "Cleared" if self.api == Api::Aura => turn.cleared(),
-            "Warning" if self.api == Api::Flux && code == "NO_ACTIVE_SPEECH" => {
-                Ok(turn.nothing_spoken(false))
-            }
-            "Warning" if self.api == Api::Flux && code == "NO_AUDIO_GENERATED" => {
-                Ok(turn.nothing_spoken(true))
+            // A flush with no text behind the one before it. Text that cannot be spoken has a turn of its
+            // own, though a silent one.
+            "Warning" if self.api == Api::Flux && code == "NO_ACTIVE_SPEECH" && turn.waits() => {
+                turn.flushed()
             }
             "Warning" if turn.waits() && about_flushes(message) => {
                 let note = "too many flushes in a minute";
@@ -119,7 +80,6 @@ impl ProviderCodec for DeepgramCodec {
             Command::End => turn.ending = Ending::WithFlush,
             Command::Cancel => {
                 turn.ending = Ending::Cleared;
-                turn.cut.clear();
                 // `v2` has no reliable way back: its link is closed.
                 if self.api == Api::Aura {
                     out.extend(json(ClientMessage::Clear));
@@ -163,107 +123,6 @@ impl ProviderCodec for DeepgramCodec {
     }
 }
 
-impl Turn {
-    fn new(context: ContextId, sample_bytes: usize) -> Self {
-        Self {
-            context,
-            sample_bytes,
-            held: String::new(),
-            begun: false,
-            unflushed: false,
-            flushes: 0,
-            ending: Ending::Open,
-            silent: 0,
-            cut: BytesMut::new(),
-        }
-    }
-
-    fn text(&mut self, text: &str, out: &mut Vec<Frame>) {
-        if text.trim().is_empty() {
-            let room = HELD_MAX.saturating_sub(self.held.len());
-            self.held.push_str(&text[..text.floor_char_boundary(room)]);
-            return;
-        }
-        let text = std::mem::take(&mut self.held) + text;
-        out.extend(pieces(&text).filter_map(|text| json(ClientMessage::Speak { text })));
-        self.begun = true;
-        self.unflushed = true;
-    }
-
-    fn flush(&mut self, out: &mut Vec<Frame>) {
-        self.unflushed = false;
-        out.extend(json(ClientMessage::Flush));
-    }
-
-    /// Whether an answer to a flush is due.
-    fn waits(&self) -> bool {
-        self.flushes > 0 || self.ending == Ending::OwnFlush
-    }
-
-    /// A flush is answered. That the vendor answers one with nothing to speak is assumed.
-    fn flushed(&mut self) -> Result<Vec<Event>, UpstreamFault> {
-        if self.ending == Ending::Cleared {
-            // One that was under way when the clear came.
-            return Ok(Vec::new());
-        }
-        if self.flushes > 0 {
-            self.flushes -= 1;
-            let last = self.ending == Ending::WithFlush && self.flushes == 0;
-            return Ok(if last { vec![Event::Flushed, Event::Done] } else { vec![Event::Flushed] });
-        }
-        if self.ending == Ending::OwnFlush {
-            Ok(vec![Event::Done])
-        } else {
-            Err(bad("an answer to no flush"))
-        }
-    }
-
-    /// `v1`: nothing of the old stream comes any more, and the link can be used again. Assumed: not even
-    /// the answer to a flush that was under way.
-    fn cleared(&mut self) -> Result<Vec<Event>, UpstreamFault> {
-        if self.ending == Ending::Cleared { Ok(vec![Event::Done]) } else { Err(bad("an answer to no clear")) }
-    }
-
-    /// `v2`: a flush had nothing to speak.
-    fn nothing_spoken(&mut self, has_metadata: bool) -> Vec<Event> {
-        if !self.waits() {
-            return Vec::new();
-        }
-        self.silent += u32::from(has_metadata);
-        self.flushed().unwrap_or_default()
-    }
-
-    /// `v2`: whether these are the numbers of a turn that has been answered as silent.
-    fn was_silent(&mut self, message: &ServerMessage<'_>) -> bool {
-        let silent = self.silent > 0 && message.audio_duration_ms.is_some_and(|ms| ms <= 0.0);
-        self.silent -= u32::from(silent);
-        silent
-    }
-
-    /// Whole samples: the borders of frames mean nothing.
-    fn audio(&mut self, audio: &Bytes) -> Bytes {
-        let mut whole = if self.cut.is_empty() {
-            audio.clone()
-        } else {
-            self.cut.extend_from_slice(audio);
-            self.cut.split().freeze()
-        };
-        let rest = whole.split_off(whole.len() - whole.len() % self.sample_bytes);
-        self.cut.extend_from_slice(&rest);
-        whole
-    }
-}
-
-/// A text in parts that one `Speak` may hold; the vendor joins them again.
-fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
-    std::iter::from_fn(move || {
-        let end = text.char_indices().nth(SPEAK_MAX).map_or(text.len(), |(at, _)| at);
-        let (piece, rest) = text.split_at(end);
-        text = rest;
-        (!piece.is_empty()).then_some(piece)
-    })
-}
-
 /// The vendor's words for "no flush is processed until the window passes" are not published: any
 /// warning about flushes while one is due is taken for it (assumed).
 fn about_flushes(message: &ServerMessage<'_>) -> bool {
@@ -273,19 +132,13 @@ fn about_flushes(message: &ServerMessage<'_>) -> bool {
         .any(|words| words.to_ascii_lowercase().contains("flush"))
 }
 
-fn json(message: ClientMessage<'_>) -> Option<Frame> {
-    serde_json::to_string(&message).ok().map(Frame::Text)
-}
-
-fn bad(note: &'static str) -> UpstreamFault {
-    UpstreamFault::new(FaultKind::BadFrame, note)
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
     use serde_json::Value;
 
+    use super::super::turn::SPEAK_MAX;
     use super::*;
     use crate::{AudioFormat, SynthesisSpec};
 

@@ -32,7 +32,7 @@ fn kind(name: &str) -> Option<FaultKind> {
         "MESSAGE-0000" | "DATA-0000" => FaultKind::BadFrame,
         // Too many characters in the window.
         "DATA-0001" => FaultKind::Throttled,
-        // A bad command (meaning of the number assumed).
+        // Inline controls that do not fit.
         "DATA-0002" => FaultKind::Rejected,
         _ if name.starts_with("BIG-") => FaultKind::Rejected,
         _ if name.starts_with("NET-") => FaultKind::Reset,

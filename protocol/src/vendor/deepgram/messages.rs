@@ -39,7 +39,4 @@ pub struct ServerMessage<'a> {
     /// A warning in words, in another spelling.
     #[serde(borrow, default)]
     pub warn_msg: Option<Cow<'a, str>>,
-    /// Length of a `v2` turn, in ms.
-    #[serde(default)]
-    pub audio_duration_ms: Option<f64>,
 }

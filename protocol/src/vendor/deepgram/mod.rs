@@ -6,3 +6,4 @@ pub mod faults;
 pub mod messages;
 pub mod options;
 pub mod provider;
+mod turn;

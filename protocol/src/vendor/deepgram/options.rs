@@ -15,10 +15,12 @@ const TAG_MAX: usize = 128;
 pub fn validate(options: &Map<String, Value>) -> Result<(), Fault> {
     for (name, value) in options {
         let problem = match name.as_str() {
-            // The range of a client of the vendor's; the vendor's own is not published (assumed).
-            "speed" => within(value, 0.7, 1.5),
-            // No range is published (assumed: a share).
-            "expressivity" => within(value, 0.0, 1.0),
+            // `v2` takes steps of 0.05; the range of `v1` is not published (assumed: the same).
+            "speed" => within(value, 0.5, 1.5),
+            "expressivity" => {
+                let fits = value.as_i64().is_some_and(|step| (-2..=2).contains(&step));
+                (!fits).then(|| "must be a whole number from -2 to 2".to_owned())
+            }
             "mip_opt_out" => (!value.is_boolean()).then(|| "must be true or false".to_owned()),
             "tag" => {
                 let fits = value.as_str().is_some_and(|tag| (1..=TAG_MAX).contains(&tag.len()));
@@ -60,12 +62,12 @@ mod tests {
     #[test]
     fn a_bad_option_is_refused_by_name() {
         let check = |options: &Value| validate(options.as_object().unwrap()).map_err(|fault| fault.detail);
-        let all = json!({"speed": 0.7, "expressivity": 1, "mip_opt_out": true, "tag": "t"});
+        let all = json!({"speed": 0.5, "expressivity": -2, "mip_opt_out": true, "tag": "t"});
         assert_eq!(check(&all), Ok(()));
         for (options, name) in [
             (json!({"sped": 1}), "options.sped"),
             (json!({"speed": 1.6}), "options.speed"),
-            (json!({"expressivity": "much"}), "options.expressivity"),
+            (json!({"expressivity": 0.5}), "options.expressivity"),
             (json!({"mip_opt_out": "true"}), "options.mip_opt_out"),
             (json!({"tag": ""}), "options.tag"),
         ] {

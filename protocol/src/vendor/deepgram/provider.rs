@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_address_names_all_that_is_fixed_and_not_the_key() {
-        let options = serde_json::json!({"speed": 1.1, "mip_opt_out": true, "expressivity": 0.5});
+        let options = serde_json::json!({"speed": 1.1, "mip_opt_out": true, "expressivity": 2});
         let spec = SynthesisSpec {
             voice: "aura-2-thalia-en".into(),
             model: None,
@@ -132,7 +132,7 @@ mod tests {
             ),
             (
                 FLUX,
-                "ws://x/v2/speak?model=aura-2-thalia-en&encoding=alaw&sample_rate=8000&speed=1.1&mip_opt_out=true&expressivity=0.5",
+                "ws://x/v2/speak?model=aura-2-thalia-en&encoding=alaw&sample_rate=8000&speed=1.1&mip_opt_out=true&expressivity=2",
             ),
         ] {
             let account = Account { url: "ws://x/".into(), api_key: Some(Credential::new("canary")), api };

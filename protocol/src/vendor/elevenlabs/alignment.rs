@@ -26,7 +26,7 @@ impl Spelling {
         let (starts, durations) = alignment.times()?;
         for (index, entry) in alignment.chars.iter().enumerate() {
             let start = ms(starts[index])?;
-            let end = start + ms(durations[index])?;
+            let end = ms(starts[index] + durations[index])?.max(start);
             for letter in entry.0.chars() {
                 self.letter(letter, offset_ms + start, offset_ms + end, out);
             }

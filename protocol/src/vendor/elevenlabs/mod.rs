@@ -3,6 +3,7 @@
 
 pub mod alignment;
 pub mod codec;
+mod faults;
 pub mod messages;
 pub mod options;
 pub mod provider;
