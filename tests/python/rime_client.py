@@ -11,18 +11,11 @@ import sys
 import aiohttp
 from livekit.plugins import rime
 
-BYTES_PER_CHAR = 64
+from watermark import watermark
+
 PIECES = ["Hello there. ", "How are ", "you today?"]
 # What the client makes of the text: whole sentences, each with a space behind it.
 SENT = "Hello there. How are you today? "
-
-
-def watermark(text):
-    audio = bytearray()
-    for place, letter in enumerate(text):
-        seed = ord(letter) * 31 + place * 7
-        audio.extend((seed + k * 13) & 0xFF for k in range(BYTES_PER_CHAR))
-    return bytes(audio)
 
 
 async def turn(voice):
