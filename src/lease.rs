@@ -109,16 +109,16 @@ impl Lease {
             return self.stream.send(command);
         }
         if self.reopening.is_some() {
-            return if self.kept.keep(command) { Ok(()) } else { Err(SendError::Full) };
+            return self.kept.keep(command).map_err(SendError::Full);
         }
         if self.retry.as_ref().is_none_or(|retry| !retry.pooled) {
             self.forget();
             return self.stream.send(command);
         }
         match self.stream.send(command.clone()) {
-            Err(SendError::Full) => Err(SendError::Full),
+            Err(full @ SendError::Full(_)) => Err(full),
             sent => {
-                if self.kept.keep(command) {
+                if self.kept.keep(command).is_ok() {
                     return Ok(());
                 }
                 self.forget();
@@ -187,14 +187,16 @@ impl fmt::Debug for Lease {
 
 impl Kept {
     /// False when it would be too much to keep.
-    fn keep(&mut self, command: Command) -> bool {
+    /// Keeps a command, or gives it back.
+    fn keep(&mut self, command: Command) -> Result<(), Command> {
         let bytes = if let Command::Text(text) = &command { text.len() } else { 0 };
         let fits = self.bytes + bytes <= self.limit && self.commands.len() < crate::link::COMMANDS_MAX;
-        if fits {
-            self.bytes += bytes;
-            self.commands.push(command);
+        if !fits {
+            return Err(command);
         }
-        fits
+        self.bytes += bytes;
+        self.commands.push(command);
+        Ok(())
     }
 }
 

@@ -55,8 +55,7 @@ async fn a_cancel_before_any_audio_or_any_text_is_acknowledged() {
     client.send(json!({ "type": "start", "voice": "default" })).await;
     client.send(json!({ "type": "cancel" })).await;
     let cancelled = client.until("cancelled").await;
-    assert_eq!(cancelled["sent_ms"], 0);
-    assert!(cancelled.get("heard_ms").is_none(), "{cancelled}");
+    assert_eq!((&cancelled["sent_ms"], &cancelled["heard_ms"]), (&0.into(), &0.into()));
     client.speak(json!({}), &long_text(1)).await;
     client.send(json!({ "type": "cancel" })).await;
     client.until("cancelled").await;

@@ -168,5 +168,6 @@ async fn a_vendor_that_reads_nothing_costs_a_bounded_amount_of_text() {
         tokio::task::yield_now().await;
         assert!(sent < 64 * 1024 * 1024, "text is taken without end");
     }
-    assert_eq!(lease.send(Command::Text(text)), Err(SendError::Full));
+    let refused = Command::Text(text);
+    assert_eq!(lease.send(refused.clone()), Err(SendError::Full(refused)));
 }

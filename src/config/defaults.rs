@@ -124,6 +124,7 @@ impl Default for Limits {
             pong_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
             queue_timeout: Duration::from_secs(5),
+            queue_streams: 256,
         }
     }
 }

@@ -77,6 +77,7 @@ fn limits(limits: &Limits, rows: &mut Rows) {
     rows.add("limits.pong_timeout", duration(limits.pong_timeout));
     rows.add("limits.write_timeout", duration(limits.write_timeout));
     rows.add("limits.queue_timeout", duration(limits.queue_timeout));
+    rows.add("limits.queue_streams", limits.queue_streams);
 }
 
 fn describe_upstream(upstream: &Upstream, rows: &mut Rows) {

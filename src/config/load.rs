@@ -206,6 +206,7 @@ fn limits(mut section: Section<'_>) -> Limits {
         pong_timeout: section.duration("pong_timeout", defaults.pong_timeout, 60 * MINUTE),
         write_timeout: section.duration("write_timeout", defaults.write_timeout, 60 * MINUTE),
         queue_timeout: section.duration("queue_timeout", defaults.queue_timeout, 10 * MINUTE),
+        queue_streams: section.count("queue_streams", defaults.queue_streams, 0..=100_000),
     };
     section.done();
     limits

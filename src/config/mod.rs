@@ -155,6 +155,8 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// How long a stream may wait for an upstream's slot.
     pub queue_timeout: Duration,
+    /// Streams that may wait for slots of one upstream.
+    pub queue_streams: usize,
 }
 
 /// An account at a vendor.

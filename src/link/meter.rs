@@ -1,11 +1,12 @@
 //! What operators see of one link.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use voxrelay_protocol::{Event, FaultKind};
 
 use crate::metrics::{
-    self, Direction, DropReason, LinkGuard, LinkKind, LinkState, UpstreamMetrics, Watchdog,
+    self, CancelStep, Direction, DropReason, LinkGuard, LinkKind, LinkState, UpstreamMetrics, Watchdog,
 };
 
 /// Counts for one link, from its dial to its end.
@@ -43,6 +44,11 @@ impl Meter {
         if bytes > 0 {
             metrics::audio_dropped(reason, bytes);
         }
+    }
+
+    /// The vendor was told that a stream is not wanted any more.
+    pub(super) fn cancelled(&self, took: Duration) {
+        metrics::cancelled(CancelStep::Upstream, took);
     }
 
     pub(super) fn slow_consumer(&self) {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use voxrelay_protocol::provider::{Capabilities, ProviderCodec, Sharing};
 use voxrelay_protocol::{Command, ContextId, SynthesisSpec};
 
@@ -51,7 +52,7 @@ pub struct Link {
     /// Full: cannot be, it has room for all that its streams may queue.
     commands: mpsc::Sender<ToLink>,
     /// Streams nobody wants any more, ahead of all commands; at most one entry per stream.
-    abandoned: Mutex<Vec<ContextId>>,
+    abandoned: Mutex<Vec<(ContextId, Instant)>>,
     waker: AtomicWaker,
     next: AtomicU64,
     retired: AtomicBool,
@@ -149,11 +150,11 @@ impl Link {
     }
 
     fn abandon(&self, context: ContextId) {
-        self.lane().push(context);
+        self.lane().push((context, Instant::now()));
         self.wake();
     }
 
-    fn lane(&self) -> std::sync::MutexGuard<'_, Vec<ContextId>> {
+    fn lane(&self) -> std::sync::MutexGuard<'_, Vec<(ContextId, Instant)>> {
         self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

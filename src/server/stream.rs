@@ -7,11 +7,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
 use voxrelay_protocol::request::Credential;
 use voxrelay_protocol::vendor::native::dialect::Native;
 use voxrelay_protocol::{Fault, FaultCode};
@@ -21,8 +17,7 @@ use super::{Head, authenticate, gate, refuse, source};
 use crate::app::App;
 use crate::auth::TOKEN_PREFIX;
 use crate::metrics::{self, AuthWay, UpgradeResult};
-use crate::outbox::Metered;
-use crate::session::{Greeting, Shown, SocketClient, serve, websocket_config};
+use crate::session::{Greeting, Shown, SocketClient, serve};
 
 /// The native protocol's name among WebSocket sub-protocols.
 const PROTOCOL: &str = "voxrelay.v1";
@@ -86,16 +81,11 @@ async fn shown(app: &App, headers: &HeaderMap, uri: &Uri, from: IpAddr) -> Resul
     })
 }
 
-/// The plain socket again, without the HTTP machinery around it.
 async fn begin(upgraded: Upgraded, greeting: Greeting, app: App) {
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
-    let early = parts.read_buf.to_vec();
-    let socket = Metered::new(parts.io.into_inner());
-    let config = websocket_config(&app.config.limits);
-    let socket = WebSocketStream::from_partially_read(socket, early, Role::Server, Some(config)).await;
     let dialect = Box::new(Native::new(greeting.request_id.clone()));
-    let client = SocketClient::new(socket, dialect, &app.config.limits);
-    serve(client, greeting, app).await;
+    if let Some(client) = SocketClient::upgraded(upgraded, dialect, &app.config.limits).await {
+        serve(client, greeting, app).await;
+    }
 }
 
 fn switching(accept: &str, protocol: bool) -> Response {

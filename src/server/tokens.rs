@@ -35,7 +35,7 @@ pub async fn issue(
 
 async fn make(app: &App, connect: &ConnectInfo<SocketAddr>, request: Request) -> Result<Response, Fault> {
     let caller = require(app, request.headers(), request.uri(), source(connect)).await?;
-    let asked = body::read(request, BODY).await?;
+    let asked = body::read(request, BODY, &app.config.limits).await?;
     let (life, voices) = asked_for(if asked.trim().is_empty() { "{}" } else { &asked })?;
     let token = app.tokens.issue(&caller, life, voices, Instant::now())?;
     let expires_at = humantime::format_rfc3339_seconds(SystemTime::now() + life).to_string();

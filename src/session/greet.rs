@@ -67,7 +67,12 @@ where
             client.close(code, &format!("{reason} {}", greeting.request_id)).await;
         }
         Ended::Gone if by == metrics::ClosedBy::Client => client.close(1000, "").await,
-        Ended::Gone | Ended::Stalled => client.abort(),
+        Ended::Gone => client.abort(),
+        Ended::Stalled => {
+            let fault = Fault::new(FaultCode::SlowConsumer, "the client does not read what it is sent");
+            let reason = format!("{} {}", fault.code.as_str(), greeting.request_id);
+            client.give_up(fault, 1008, &reason).await;
+        }
     }
     metrics::session_closed(code, by, began.elapsed());
     tracing::debug!(request_id = %greeting.request_id, ?ended, "session over");
@@ -139,7 +144,14 @@ where
         }
         client.poll_incoming(cx)
     });
-    match tokio::time::timeout(limit, first).await {
+    let first = tokio::select! {
+        first = tokio::time::timeout(limit, first) => first,
+        () = app.drain.begun() => {
+            let fault = Fault::new(FaultCode::Draining, "the relay is going away").retry_after(1000);
+            return Err(NotGreeted::Refused(fault, 1001));
+        }
+    };
+    match first {
         Err(_) => {
             let fault = Fault::new(FaultCode::AuthTimeout, "the first frame did not come in time");
             Err(NotGreeted::Refused(fault, 3008))

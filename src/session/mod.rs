@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 use voxrelay_protocol::session::{Action, Session, Settings};
-use voxrelay_protocol::{Event, Fault, FaultCode};
+use voxrelay_protocol::{Event, Fault, FaultCode, Reply};
 
 use client::{Client, Incoming, Lost};
 pub use greet::{Greeting, Shown, serve};
@@ -84,12 +84,13 @@ pub async fn converse(
             waits.poll_input(cx, client, &mut session, &mut streams)
         })
         .await;
-        if let Some(ended) = take(input, &mut session, app) {
+        let since = Instant::now();
+        if let Some(ended) = take(input, since, &mut session, app) {
             session.on_gone();
-            obey(&mut session, &mut streams, client);
+            obey(since, &mut session, &mut streams, client);
             return ended;
         }
-        if let Some(ended) = obey(&mut session, &mut streams, client) {
+        if let Some(ended) = obey(since, &mut session, &mut streams, client) {
             return ended;
         }
     }
@@ -110,8 +111,8 @@ fn settings(app: &App, caller: &Caller, auth: Duration) -> Settings {
 }
 
 /// Hands one input to the session; `Some` when there is nobody left to talk to.
-fn take(input: Input, session: &mut Session, app: &App) -> Option<Ended> {
-    let now = Instant::now().into_std();
+fn take(input: Input, since: Instant, session: &mut Session, app: &App) -> Option<Ended> {
+    let now = since.into_std();
     match input {
         Input::Client(Incoming::Request(request)) => session.on_request(now, request),
         Input::Client(Incoming::Violation(fault, code)) => session.on_end(&fault, code),
@@ -127,7 +128,12 @@ fn take(input: Input, session: &mut Session, app: &App) -> Option<Ended> {
         }
         Input::Event(index, event) => session.on_event(now, index, event),
         Input::Unblocked => session.on_unblocked(now),
-        Input::Timeout => session.on_timeout(now),
+        Input::Timeout => {
+            if let Some(late) = session.next_frame_at().and_then(|due| now.checked_duration_since(due)) {
+                metrics::pace_late(late);
+            }
+            session.on_timeout(now);
+        }
         Input::Drain => session.on_drain(app.config.drain),
         Input::Revoked => {
             let fault = Fault::new(FaultCode::InvalidCredentials, "the key is not valid any more");
@@ -142,11 +148,21 @@ fn take(input: Input, session: &mut Session, app: &App) -> Option<Ended> {
 }
 
 /// Does what the session asks for, until it asks for nothing more.
-fn obey(session: &mut Session, streams: &mut Streams, client: &mut impl Client) -> Option<Ended> {
+fn obey(
+    since: Instant,
+    session: &mut Session,
+    streams: &mut Streams,
+    client: &mut impl Client,
+) -> Option<Ended> {
     while let Some(action) = session.poll_action() {
         let now = || Instant::now().into_std();
         match action {
-            Action::Reply(reply) => client.tell(&reply),
+            Action::Reply(reply) => {
+                client.tell(&reply);
+                if let Reply::Cancelled(..) = reply {
+                    metrics::cancelled(metrics::CancelStep::Ack, since.elapsed());
+                }
+            }
             Action::Upstream { index, command } => {
                 if let Err(command) = streams.send(index, command) {
                     session.on_full(now(), index, command);

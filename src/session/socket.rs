@@ -5,12 +5,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::Stream;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 use voxrelay_protocol::dialect::ClientDialect;
 use voxrelay_protocol::{Fault, FaultCode, Frame, FrameRef, Reply};
 
@@ -21,6 +24,8 @@ use crate::outbox::{Metered, Outbox, ROOM};
 
 /// How long a client may take to answer our close before it is reset.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes a second of the slowest audio that is played while it is read: G.711.
+const SLOWEST_AUDIO: u64 = 8_000;
 /// Bytes taken at once from a client that is not listened to any more.
 const SCRAP: usize = 1024;
 
@@ -30,7 +35,8 @@ pub fn websocket_config(limits: &Limits) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(4 * 1024)
         .write_buffer_size(ROOM)
-        .max_write_buffer_size(ROOM * 8)
+        // The outbox is the bound: it hands over no more than `ROOM` and one message at a time.
+        .max_write_buffer_size(usize::MAX)
         .max_message_size(Some(limits.message_bytes))
         .max_frame_size(Some(limits.message_bytes))
 }
@@ -41,7 +47,7 @@ pub trait Abort {
     fn reset_on_close(&self);
 }
 
-impl Abort for tokio::net::TcpStream {
+impl Abort for TcpStream {
     fn reset_on_close(&self) {
         // A socket that is already gone cannot be reset; there is nothing left to do about it.
         let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
@@ -65,7 +71,26 @@ pub struct SocketClient<S> {
     pong_timeout: Duration,
     heartbeat: Pin<Box<Sleep>>,
     pinged: bool,
+    /// Bytes that had been written when the client last gave a sign of life.
+    heard_at: u64,
     closed_by_peer: Option<u16>,
+}
+
+impl SocketClient<TcpStream> {
+    /// Speaks `dialect` over a connection of our own listener that has been upgraded: the plain
+    /// socket again, without the HTTP machinery around it. `None` for any other connection.
+    pub async fn upgraded(
+        upgraded: Upgraded,
+        dialect: Box<dyn ClientDialect>,
+        limits: &Limits,
+    ) -> Option<Self> {
+        let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+        let early = parts.read_buf.to_vec();
+        let socket = Metered::new(parts.io.into_inner());
+        let config = Some(websocket_config(limits));
+        let socket = WebSocketStream::from_partially_read(socket, early, Role::Server, config).await;
+        Some(Self::new(socket, dialect, limits))
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
@@ -88,6 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
             pong_timeout: limits.pong_timeout,
             heartbeat: Box::pin(tokio::time::sleep(limits.ping)),
             pinged: false,
+            heard_at: 0,
             closed_by_peer: None,
         }
     }
@@ -102,8 +128,12 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
         self.closed_by_peer
     }
 
-    /// Says goodbye with a code and a short reason, waits a moment for the answer, and lets go.
+    /// Says goodbye with a code and a short reason, waits a moment for the answer, and lets go. A client
+    /// that has said goodbye first has had its answer.
     pub async fn close(mut self, code: u16, reason: &str) {
+        if self.closed_by_peer.is_some() {
+            return;
+        }
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.to_owned().into() };
         self.outbox.push_control(Message::Close(Some(frame)));
         if !matches!(tokio::time::timeout(CLOSE_TIMEOUT, self.goodbye()).await, Ok(Ok(()))) {
@@ -115,17 +145,31 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
     /// peer still sends is read and thrown away: closing over it would reset the connection, and a
     /// reset may overtake our last words.
     async fn goodbye(&mut self) -> Result<(), Lost> {
+        let mut agreed = self.closed_by_peer.is_some();
         std::future::poll_fn(|cx| {
             ready!(self.outbox.poll_flush(&mut self.socket, cx))?;
-            while let Some(Ok(_)) = ready!(Pin::new(&mut self.socket).poll_next(cx)) {}
+            while let Some(Ok(message)) = ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+                agreed |= message.is_close();
+            }
             Poll::Ready(Ok(()))
         })
         .await?;
+        if agreed {
+            return Ok(());
+        }
         let socket = self.socket.get_mut();
         socket.shutdown().await.map_err(|_| Lost::Gone)?;
         let mut scrap = [0; SCRAP];
         while socket.read(&mut scrap).await.map_err(|_| Lost::Gone)? > 0 {}
         Ok(())
+    }
+
+    /// Gives up on a client that does not read, with a last word should it still do so: what it was
+    /// sent so far is whole frames, then this fault, then the close.
+    pub async fn give_up(mut self, fault: Fault, code: u16, reason: &str) {
+        self.outbox.abandon();
+        self.tell(&Reply::Error { stream: None, fault, ended: false });
+        self.close(code, reason).await;
     }
 
     /// Cuts the connection.
@@ -137,12 +181,15 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
         let now = Instant::now();
         self.heartbeat.as_mut().reset(now + self.ping);
         self.pinged = false;
+        self.heard_at = self.socket.get_ref().written();
         match message {
             Message::Text(text) => {
-                if let Err(wait) = self.messages.take(now.into_std()) {
-                    self.resume_reading = Some(Box::pin(tokio::time::sleep(wait)));
-                }
+                self.meter(now);
                 Some(Incoming::Request(self.dialect.decode(FrameRef::Text(text.as_str()))))
+            }
+            Message::Binary(bytes) if self.dialect.takes_binary() => {
+                self.meter(now);
+                Some(Incoming::Request(self.dialect.decode(FrameRef::Binary(&bytes))))
             }
             Message::Binary(_) => {
                 Some(Incoming::Violation(Fault::invalid("message", "must be a text frame"), 1003))
@@ -160,19 +207,37 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
         }
     }
 
-    /// A quiet client is asked whether it is there; one that does not say is gone.
+    /// Who sends too fast is read later.
+    fn meter(&mut self, now: Instant) {
+        if let Err(wait) = self.messages.take(now.into_std()) {
+            self.resume_reading = Some(Box::pin(tokio::time::sleep(wait)));
+        }
+    }
+
+    /// A quiet client is asked whether it is there; one that does not say is gone. While something
+    /// waits to be written, the write deadline judges it.
     fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
         while self.heartbeat.as_mut().poll(cx).is_ready() {
             if self.pinged {
                 return Poll::Ready(Incoming::Gone);
             }
-            self.pinged = true;
-            self.heartbeat.as_mut().reset(Instant::now() + self.pong_timeout);
-            if self.outbox.has_room() {
-                self.outbox.push_control(Message::Ping(bytes::Bytes::new()));
+            if !self.outbox.is_empty() {
+                self.heartbeat.as_mut().reset(Instant::now() + self.ping);
+                continue;
             }
+            self.pinged = true;
+            let until = Instant::now() + self.patience();
+            self.heartbeat.as_mut().reset(until);
+            self.outbox.push_control(Message::Ping(bytes::Bytes::new()));
         }
         Poll::Pending
+    }
+
+    /// How long the answer to a ping may take: a client that plays what it reads comes to the ping only
+    /// after all the audio before it, of which the kernels hold megabytes.
+    fn patience(&self) -> Duration {
+        let unheard = self.socket.get_ref().written() - self.heard_at;
+        self.pong_timeout + Duration::from_millis(unheard * 1000 / SLOWEST_AUDIO)
     }
 }
 

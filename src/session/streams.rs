@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::lease::{CheckoutKind, Lease, SendError};
 use crate::metrics::{self, Playback, UpstreamMetrics};
-use crate::pool::CheckoutError;
+use crate::pool::{Asker, CheckoutError};
 use crate::quota::Permit;
 use crate::voices::{self, Plan};
 
@@ -83,6 +83,7 @@ impl Streams {
     pub fn checkout(&mut self, index: u16, route: usize) {
         let deadline = self.app.config.limits.queue_timeout;
         let pools = self.app.pools.clone();
+        let asker = Asker::new(self.caller.key.as_ref().unwrap_or(&self.caller.org));
         let Some(holding) = self.holding(index) else { return };
         let Some(plan) = holding.plans.get(route).cloned() else { return };
         if let Some(left) = holding.plans.get(holding.route).filter(|_| route != holding.route) {
@@ -92,7 +93,7 @@ impl Streams {
         }
         holding.route = route;
         holding.checkout =
-            Some(Box::pin(async move { pools.checkout(&plan.upstream, plan.spec, deadline).await }));
+            Some(Box::pin(async move { pools.checkout(&plan.upstream, &asker, plan.spec, deadline).await }));
     }
 
     /// Hands a command to the stream's lease.
@@ -103,9 +104,9 @@ impl Streams {
         let Some(lease) = self.holding(index).and_then(|holding| holding.lease.as_mut()) else {
             return Ok(());
         };
-        match lease.send(command.clone()) {
+        match lease.send(command) {
             Ok(()) => Ok(()),
-            Err(SendError::Full) => Err(command),
+            Err(SendError::Full(command)) => Err(command),
             // The link is gone: its last event says so, and decides what happens next.
             Err(SendError::Closed) => Ok(()),
         }

@@ -56,11 +56,19 @@ struct Outgoing {
     frame: Frame,
     /// Bytes of text that have left the stream's buffer once this frame is written.
     text: usize,
+    /// When the stream was given up, for the frame that tells the vendor.
+    since: Option<Instant>,
+}
+
+impl Outgoing {
+    fn plain(context: ContextId, frame: Frame) -> Self {
+        Self { context, frame, text: 0, since: None }
+    }
 }
 
 /// The one thing that happened.
 enum Input {
-    Abandoned(Vec<ContextId>),
+    Abandoned(Vec<(ContextId, Instant)>),
     Received(Incoming),
     Room,
     Asked(ToLink),
@@ -149,8 +157,8 @@ impl Driver {
     fn apply(&mut self, input: Input, now: Instant) -> Step {
         match input {
             Input::Abandoned(contexts) => {
-                for context in contexts {
-                    self.cancel(context, None, now);
+                for (context, since) in contexts {
+                    self.cancel(context, None, since, now);
                 }
                 self.pass_on(now)
             }
@@ -192,8 +200,8 @@ impl Driver {
         let mut frames = Vec::new();
         self.codec.encode(context, command, &mut frames);
         if let Some(last) = frames.pop() {
-            self.out.extend(frames.into_iter().map(|frame| Outgoing { context, frame, text: 0 }));
-            self.out.push_back(Outgoing { context, frame: last, text });
+            self.out.extend(frames.into_iter().map(|frame| Outgoing::plain(context, frame)));
+            self.out.push_back(Outgoing { text, ..Outgoing::plain(context, last) });
         } else if let Some(shared) = self.contexts.live(context) {
             // The codec keeps it for later: it no longer waits here.
             shared.text_written(text);
@@ -205,12 +213,12 @@ impl Driver {
     fn settle(&mut self) {
         let (mut frames, mut events) = (Vec::new(), Vec::new());
         self.codec.settle(&mut frames, &mut events);
-        self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing { context, frame, text: 0 }));
+        self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing::plain(context, frame)));
         self.decoded.extend(events);
     }
 
     /// Stops a stream: what waits for it is dropped, and the vendor is told ahead of everything else.
-    fn cancel(&mut self, context: ContextId, last: Option<Event>, now: Instant) {
+    fn cancel(&mut self, context: ContextId, last: Option<Event>, since: Instant, now: Instant) {
         self.out.retain(|outgoing| outgoing.context != context);
         if self.contexts.live(context).is_none() {
             return;
@@ -220,7 +228,7 @@ impl Driver {
         self.codec.encode(context, &Command::Cancel, &mut frames);
         if self.contexts.cancel(context, last, self.settings.capabilities.cancel_grace, now) {
             for frame in frames.into_iter().rev() {
-                self.out.push_front(Outgoing { context, frame, text: 0 });
+                self.out.push_front(Outgoing { since: Some(since), ..Outgoing::plain(context, frame) });
             }
             self.settle();
         } else {
@@ -273,7 +281,7 @@ impl Driver {
                     self.meter.slow_consumer();
                     self.meter.dropped(DropReason::SlowConsumer, bytes);
                     let fault = UpstreamFault::new(FaultKind::SlowConsumer, "the stream's buffer is full");
-                    self.cancel(context, Some(Event::Failed(fault)), now);
+                    self.cancel(context, Some(Event::Failed(fault)), now, now);
                 }
                 Delivery::Over { clean, wanted } => {
                     if let Some(kind) = failed.filter(|_| wanted) {
@@ -333,7 +341,7 @@ impl Driver {
     /// A link that is being written to needs no sign of life, and gets none behind what waits already.
     fn keep_alive(&mut self) {
         if let Some(KeepAlive { frames, .. }) = self.codec.keep_alive().filter(|_| self.out.is_empty()) {
-            self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing { context, frame, text: 0 }));
+            self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing::plain(context, frame)));
         }
     }
 

@@ -68,6 +68,12 @@ impl Driver {
                 None => Input::Gone(None),
             });
         }
+        // What is written makes room: an inbox that is not asked wakes nobody.
+        if self.out.len() >= OUT_MAX
+            && let Err(fault) = self.poll_write(cx)
+        {
+            return Poll::Ready(Input::Gone(Some(fault)));
+        }
         if self.out.len() < OUT_MAX
             && let Poll::Ready(Some(asked)) = self.inbox.poll_recv(cx)
         {
@@ -122,9 +128,12 @@ impl Driver {
                 if !Pin::new(&mut *self.transport).start_ping()? {
                     self.watch.no_pings();
                 }
-            } else if let Some(Outgoing { context, frame, text }) = self.out.pop_front() {
+            } else if let Some(Outgoing { context, frame, text, since }) = self.out.pop_front() {
                 self.transport.start_send_unpin(frame)?;
                 self.contexts.written(context, text);
+                if let Some(since) = since {
+                    self.meter.cancelled(since.elapsed());
+                }
             }
             self.watch.wrote();
             self.unflushed = true;

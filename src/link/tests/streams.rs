@@ -27,6 +27,18 @@ async fn commands_arrive_in_order_and_events_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_burst_of_commands_is_written_whole_without_waiting_for_anything_else() {
+    let vendor = Vendor::new(Sharing::Contexts { per_link: 4 }, 1_000, usize::MAX);
+    let (mut stream, _) = vendor.open();
+    settle().await;
+    for _ in 0..100 {
+        stream.send(Command::Text("a".into())).unwrap();
+    }
+    // Long before the link's own clocks would wake it.
+    timeout(Duration::from_secs(1), vendor.sent(100)).await.expect("the rest of the burst was forgotten");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancel_overtakes_text_still_queued() {
     let vendor = Vendor::new(Sharing::Contexts { per_link: 4 }, 1, usize::MAX);
     let (mut stream, _) = vendor.open();
@@ -209,7 +221,7 @@ async fn text_is_refused_past_its_buffer_and_taken_again_once_written() {
     settle().await;
     stream.send(text()).unwrap();
     stream.send(text()).unwrap();
-    assert_eq!(stream.send(text()), Err(SendError::Full));
+    assert_eq!(stream.send(text()), Err(SendError::Full(text())));
     stream.send(Command::Flush).unwrap();
     vendor.sent(4).await;
     stream.send(text()).unwrap();

@@ -56,14 +56,19 @@ impl World {
         };
         change(&mut upstream);
         let upstream = Arc::new(upstream);
+        let limits = Limits { queue_streams: 4, ..Limits::default() };
         let (vendor, drain) = (Arc::new(Vendor::default()), Drain::new());
         let (dialled, tasks) = (Arc::clone(&vendor), drain.clone());
         let dialer: Dialer = Arc::new(move |_, _, _| Box::pin(Arc::clone(&dialled).dial(tasks.clone())));
-        let pools = Pools::with_dialer(&[Arc::clone(&upstream)], &drain, 1 << 20, 1 << 16, &dialer);
+        let pools = Pools::with_dialer(&[Arc::clone(&upstream)], &drain, &limits, &dialer);
         Self { vendor, pools, upstream, drain }
     }
 
     async fn checkout(&self, voice: &str, deadline: Duration) -> Result<Lease, CheckoutError> {
+        self.checkout_as("key", voice, deadline).await
+    }
+
+    async fn checkout_as(&self, key: &str, voice: &str, deadline: Duration) -> Result<Lease, CheckoutError> {
         let spec = SynthesisSpec {
             voice: voice.into(),
             model: None,
@@ -72,7 +77,7 @@ impl World {
             words: false,
             options: Map::new(),
         };
-        self.pools.checkout(&self.upstream, spec, deadline).await
+        self.pools.checkout(&self.upstream, &Asker::new(&key.into()), spec, deadline).await
     }
 
     async fn lease(&self, voice: &str) -> Lease {

@@ -101,6 +101,10 @@ impl Stream {
         self.route
     }
 
+    pub(super) fn next_frame_at(&self) -> Option<Instant> {
+        self.output.next_at()
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.output.has_room()
     }
@@ -213,9 +217,9 @@ impl Stream {
         }
     }
 
-    /// The lease had no room for these, in order.
+    /// The lease had no room for these, the last it was given.
     pub(super) fn take_back(&mut self, now: Instant, commands: &[Command]) {
-        for command in commands.iter().rev() {
+        for command in commands {
             self.script.take_back(command);
         }
         self.blocked = Some(now + OFFER_AGAIN);
@@ -245,7 +249,8 @@ impl Stream {
     ) -> Result<(), UpstreamFault> {
         self.watch.life(now, matches!(event, Event::Audio(_)));
         match event {
-            Event::Audio(audio) if audio.is_empty() => {}
+            // Audio of nothing is not this stream's.
+            Event::Audio(audio) if audio.is_empty() || !self.script.is_speakable() => {}
             Event::Audio(audio) => {
                 self.stamps.audio(now);
                 self.output.push(now, audio, actions);

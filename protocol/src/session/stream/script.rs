@@ -124,7 +124,7 @@ impl Script {
         end.then_some(Command::End)
     }
 
-    /// The lease has no room for this, the last command that it was given.
+    /// The lease has no room for this, one of the last commands that it was given.
     pub(super) fn take_back(&mut self, command: &Command) {
         match command {
             Command::Text(text) => self.sent.text = self.sent.text.saturating_sub(text.len()),
