@@ -1,5 +1,7 @@
 //! ElevenLabs as an upstream: pool, link and codec against its fake, through real sockets.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
+
 #[path = "support/bench.rs"]
 mod bench;
 #[path = "support/fake.rs"]

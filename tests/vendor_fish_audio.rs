@@ -1,6 +1,8 @@
 //! Pool, link and codec of Fish Audio against a fake that speaks from the published facts, through real
 //! sockets.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
+
 #[path = "support/bench.rs"]
 mod bench;
 #[path = "support/fake.rs"]
@@ -35,8 +37,9 @@ impl Tank {
     async fn of(api: &'static str, behaviour: Behaviour) -> Self {
         let fake = Fake::start(FISH_AUDIO, behaviour).await;
         let account = Account { url: fake.url(), api_key: Some(Credential::new("secret")), api };
+        let provider = provider("fish-audio").expect("a row in the table");
         let bench = Bench::at(fake.url(), |upstream| {
-            upstream.provider = provider("fish-audio").unwrap();
+            upstream.provider = provider;
             upstream.account = account;
         });
         Self { bench: bench.await, fake }

@@ -1,6 +1,8 @@
 //! Pool, link and codecs of Rime against a fake that speaks from the published facts, through real
 //! sockets.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
+
 #[path = "support/bench.rs"]
 mod bench;
 #[path = "support/fake.rs"]
@@ -35,8 +37,9 @@ impl Studio {
     async fn start(api: &'static str, behaviour: Behaviour) -> Self {
         let fake = Fake::start(RIME, behaviour).await;
         let account = Account { url: fake.url(), api_key: Some(Credential::new("secret")), api };
+        let provider = provider("rime").expect("a row in the table");
         let bench = Bench::at(fake.url(), |upstream| {
-            upstream.provider = provider("rime").unwrap();
+            upstream.provider = provider;
             upstream.account = account;
         });
         Self { bench: bench.await, fake }
@@ -325,4 +328,28 @@ async fn a_slow_reader_pauses_its_link_and_loses_nothing() {
         assert_eq!(end, Ok(()), "{api}");
         assert!(heard == watermark(&text, 64), "{api}: not the same");
     }
+}
+
+#[test]
+fn a_client_of_the_vendors_sockets_is_at_home_with_the_fake() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/rime_client.py");
+    let has_package = |python: &String| {
+        let imported =
+            std::process::Command::new(python).args(["-c", "import livekit.plugins.rime"]).output();
+        imported.is_ok_and(|output| output.status.success())
+    };
+    let Some(python) = std::env::var("VOXRELAY_TEST_PYTHON").ok().filter(has_package) else {
+        eprintln!("skipped: VOXRELAY_TEST_PYTHON names no python with livekit-plugins-rime");
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let fake = Fake::start(RIME, Behaviour { key: "k", ..Behaviour::default() }).await;
+        let mut client = tokio::process::Command::new(python);
+        client.arg(script).arg(fake.url()).arg("k").kill_on_drop(true);
+        let output = timeout(Duration::from_secs(60), client.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        // Each socket of the client has served both turns.
+        assert_eq!((fake.stats().sockets, fake.stats().runs), (2, 4));
+    });
 }

@@ -11,16 +11,9 @@ from fishaudio import FishAudio
 from fishaudio.exceptions import WebSocketError
 from fishaudio.types import FlushEvent
 
+from watermark import watermark
+
 PIECES = ["Hello, ", "world. ", "A sentence that is long enough to be spoken before anybody asks for it, ", "bye."]
-BYTES_PER_CHAR = 64
-
-
-def watermark(text):
-    audio = bytearray()
-    for place, letter in enumerate(text):
-        seed = ord(letter) * 31 + place * 7
-        audio.extend((seed + k * 13) & 0xFF for k in range(BYTES_PER_CHAR))
-    return bytes(audio)
 
 
 def pushed(client):

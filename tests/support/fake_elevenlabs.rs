@@ -81,10 +81,10 @@ impl Talk for ElevenLabs {
             if !self.open(world, &name, message, lines) {
                 return;
             }
-        } else if let Some(settings) = message.get("voice_settings").filter(|settings| !settings.is_null()) {
-            if self.contexts[&name].settings.as_ref() != Some(settings) {
-                return lines.push("~", Out::Close(1008, "voice settings after the first message"));
-            }
+        } else if let Some(settings) = message.get("voice_settings").filter(|settings| !settings.is_null())
+            && self.contexts[&name].settings.as_ref() != Some(settings)
+        {
+            return lines.push("~", Out::Close(1008, "voice settings after the first message"));
         }
         if world.knobs().silent {
             return;

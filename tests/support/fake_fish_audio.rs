@@ -22,6 +22,7 @@ pub const FISH_AUDIO: Kind = Kind {
         _ => Some((404, "{\"message\":\"Not Found\",\"status\":404}")),
     },
     wrong_key: (401, "{\"message\":\"Invalid Token\",\"status\":401}"),
+    subprotocol: None,
     talk: |world, asked, socket| {
         Box::pin(Talk { world, asked, run: None, served: false, sent: 0 }.talk(socket))
     },

@@ -22,6 +22,7 @@ use crate::loopback::{Asked, Behaviour, FOREVER, Kind, Socket, World, chunks, cl
 pub const RIME: Kind = Kind {
     judge,
     wrong_key: (401, "invalid api key"),
+    subprotocol: Some("rime.v1.json"),
     talk: |world, asked, socket| match asked.get("speaker") {
         None => Box::pin(v1::talk(world, socket)),
         Some(_) => Box::pin(Classic::new(world, asked).talk(socket)),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 use voxrelay::drain::Drain;
@@ -124,6 +125,7 @@ pub struct Asked {
     pub query: Vec<(String, String)>,
     pub model: Option<String>,
     key: Option<String>,
+    subprotocols: Option<String>,
 }
 
 impl Asked {
@@ -136,7 +138,15 @@ impl Asked {
             query: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             model: header("model"),
             key: header("authorization"),
+            subprotocols: header("sec-websocket-protocol"),
         }
+    }
+
+    fn offers(&self, subprotocol: &str) -> bool {
+        self.subprotocols
+            .iter()
+            .flat_map(|offered| offered.split(','))
+            .any(|offer| offer.trim() == subprotocol)
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -154,6 +164,8 @@ pub struct Kind {
     pub judge: fn(&Asked) -> Option<(u16, &'static str)>,
     /// What a wrong key is told, after the same fashion.
     pub wrong_key: (u16, &'static str),
+    /// Chosen when it is offered.
+    pub subprotocol: Option<&'static str>,
     pub talk: fn(Arc<World>, Asked, Socket) -> Talk,
 }
 
@@ -208,10 +220,13 @@ async fn serve(kind: Kind, world: Arc<World>, tcp: TcpStream) {
     let behaviour = world.behaviour();
     let mut asked = Asked::default();
     #[allow(clippy::result_large_err)] // the library's own type
-    let gate = |request: &Request, response: Response| {
+    let gate = |request: &Request, mut response: Response| {
         asked = Asked::of(request);
         let wanted = format!("Bearer {}", behaviour.key);
         let wrong_key = (asked.key.as_ref() != Some(&wanted)).then_some(kind.wrong_key);
+        if let Some(chosen) = kind.subprotocol.filter(|name| asked.offers(name)) {
+            response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(chosen));
+        }
         match behaviour.refuse.or(wrong_key).or((kind.judge)(&asked)) {
             None => Ok(response),
             Some((status, body)) => {

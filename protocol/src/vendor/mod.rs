@@ -12,6 +12,3 @@ pub mod rime;
 mod address;
 mod runs;
 mod track;
-
-#[cfg(test)]
-mod mangled;

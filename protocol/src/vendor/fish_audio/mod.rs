@@ -4,6 +4,3 @@ pub mod codec;
 pub mod messages;
 pub mod options;
 pub mod provider;
-
-#[cfg(test)]
-mod tests;

@@ -8,6 +8,3 @@ pub mod options;
 pub mod plain;
 pub mod provider;
 pub mod v1;
-
-#[cfg(test)]
-mod tests;

@@ -36,7 +36,6 @@ struct Turn {
     run: u32,
     /// Where it begins in the stream, in ms: its word times begin at 0.
     offset_ms: u64,
-    cancelled: bool,
 }
 
 impl V1Codec {
@@ -87,9 +86,9 @@ impl V1Codec {
         }
     }
 
+    /// Forgets the stream: what still comes is told by its name alone.
     fn cancel(&mut self, context: ContextId) -> Option<Frame> {
-        let turn = self.turns.get_mut(&context)?;
-        turn.cancelled = true;
+        let mut turn = self.turns.remove(&context)?;
         if turn.runs.cancel() {
             return frame(&name(&self.prefix, context, turn.run), V1Ask::Cancel {});
         }
@@ -131,8 +130,7 @@ impl V1Codec {
             turn.track.cut();
             turn.runs.ended()?.into_iter().for_each(tell);
         } else if message.cancelled.is_some() {
-            let unasked = UpstreamFault::new(FaultKind::ContextError, "cancelled by the vendor");
-            tell(if turn.cancelled { Event::Done } else { Event::Failed(unasked) });
+            tell(Event::Failed(UpstreamFault::new(FaultKind::ContextError, "cancelled by the vendor")));
         }
         Ok(())
     }
@@ -206,7 +204,6 @@ impl Turn {
             spec: Box::new(spec.clone()),
             run: 0,
             offset_ms: 0,
-            cancelled: false,
         }
     }
 

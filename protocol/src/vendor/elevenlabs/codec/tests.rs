@@ -160,12 +160,12 @@ fn signs_of_life_are_given_for_open_contexts_only() {
         frames.iter().map(|(context, frame)| (*context, value(frame))).collect::<Vec<_>>()
     };
     let mut codec = started(Api::Multi);
-    let of_the_socket = (ContextId::FOREIGN, json!({"text": ""}));
-    assert_eq!(alive(&codec), [of_the_socket.clone()]);
+    let of_the_socket = [(ContextId::FOREIGN, json!({"text": ""}))];
+    assert_eq!(alive(&codec), of_the_socket);
     encode(&mut codec, &Command::Text("a".into()));
     assert_eq!(alive(&codec), [(ContextId(1), json!({"text": "", "context_id": NAME}))]);
     encode(&mut codec, &Command::End);
-    assert_eq!(alive(&codec), [of_the_socket]);
+    assert_eq!(alive(&codec), of_the_socket);
     let mut codec = started(Api::Single);
     assert_eq!(alive(&codec), []);
     encode(&mut codec, &Command::Text("a".into()));

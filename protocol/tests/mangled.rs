@@ -1,5 +1,7 @@
-//! Frames as no vendor should send them, for the tests of every codec here: anything at all, and
-//! frames of the transcripts with a few bytes changed.
+//! Frames as no vendor should send them, for every codec there is: anything at all, and frames of its
+//! transcripts with a few bytes changed.
+
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +9,28 @@ use std::path::Path;
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use proptest::test_runner::{Config, TestRunner};
 
-use crate::provider::{Account, Provider};
-use crate::transcript::{Step, Transcript};
-use crate::{AudioFormat, Command, ContextId, Frame, SynthesisSpec};
+use voxrelay_protocol::provider::{Account, Provider, providers};
+use voxrelay_protocol::transcript::{Step, Transcript};
+use voxrelay_protocol::{AudioFormat, Command, ContextId, Frame, SynthesisSpec};
+
+/// For each kind of upstream.
+const CASES: u32 = 256;
+
+#[test]
+fn no_frame_makes_a_codec_panic() {
+    for provider in providers() {
+        let mut runner =
+            TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
+        let frames = prop::collection::vec(frame(provider.kind()), 0..12);
+        let run = runner.run(&frames, |frames| {
+            endure(*provider, &frames);
+            Ok(())
+        });
+        run.unwrap_or_else(|failure| panic!("{}: {failure}", provider.kind()));
+    }
+}
 
 /// Frames a vendor of this kind has sent, mangled or not.
 fn recorded(kind: &str) -> Vec<Frame> {
@@ -48,7 +68,7 @@ fn mangled(kind: &str) -> impl Strategy<Value = Frame> {
 }
 
 /// Any frame at all.
-pub(super) fn frame(kind: &str) -> impl Strategy<Value = Frame> {
+fn frame(kind: &str) -> impl Strategy<Value = Frame> {
     prop_oneof![
         ".{0,200}".prop_map(Frame::Text),
         prop::collection::vec(any::<u8>(), 0..200).prop_map(|bytes| Frame::Binary(Bytes::from(bytes))),
@@ -58,7 +78,7 @@ pub(super) fn frame(kind: &str) -> impl Strategy<Value = Frame> {
 }
 
 /// A turn of words with such frames between its commands: nothing panics.
-pub(super) fn endure(provider: &dyn Provider, frames: &[Frame]) {
+fn endure(provider: &dyn Provider, frames: &[Frame]) {
     let apis = provider.apis();
     for api in apis.iter().chain(apis.is_empty().then_some(&"")) {
         let account = Account { api, ..Account::default() };
