@@ -93,11 +93,9 @@ pub fn play(provider: &dyn Provider, api: &'static str, acts: &[Act]) {
                     let sample = samples.get(&context.0).copied().unwrap_or(1);
                     assert!(audio.len() % sample == 0, "half a sample of {} {api}", provider.kind());
                 }
-                Event::Words { words, .. } => {
-                    assert!(words.iter().all(|word| word.start_ms <= word.end_ms), "{words:?}");
-                }
                 Event::Failed(fault) => is_discreet(&fault),
-                Event::Flushed | Event::Done => {}
+                // A vendor's word times are judged by the session.
+                Event::Words { .. } | Event::Flushed | Event::Done => {}
             }
         }
     }

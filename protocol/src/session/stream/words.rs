@@ -17,14 +17,15 @@ impl WordTimes {
         Self { all: Vec::new(), told: 0, estimated: false, wanted }
     }
 
-    /// Takes words as they come. One that begins before the word ahead of it is dropped: times never
-    /// go back. No more than `most` are kept, as a vendor cannot have more words to tell than
+    /// Takes words as they come. One that begins before the word ahead of it, or ends before it begins,
+    /// is dropped: times never go back. No more than `most` are kept, as a vendor cannot have more words to tell than
     /// characters it was given.
     pub(super) fn push(&mut self, words: Vec<Word>, estimated: bool, most: u64) {
         self.estimated = estimated;
         for word in words {
             let from = self.all.last().map_or(0, |before| before.start_ms);
-            if word.start_ms >= from && (self.all.len() as u64) < most {
+            let forward = from <= word.start_ms && word.start_ms <= word.end_ms;
+            if forward && (self.all.len() as u64) < most {
                 self.all.push(word);
             }
         }
@@ -45,5 +46,18 @@ impl WordTimes {
 
     pub(super) fn all(&self) -> &[Word] {
         &self.all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_whose_times_go_back_are_dropped() {
+        let word = |start_ms, end_ms| Word { text: "w".to_owned(), start_ms, end_ms };
+        let mut times = WordTimes::new(true);
+        times.push(vec![word(0, 400), word(400, 80), word(300, 500), word(200, 600)], false, 10);
+        assert_eq!(times.all(), [word(0, 400), word(300, 500)]);
     }
 }
