@@ -1,6 +1,8 @@
 //! Frames as no vendor should send them, for every codec there is: anything at all, and frames of its
 //! transcripts with a few bytes changed.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use std::fs;
 use std::path::Path;
 
