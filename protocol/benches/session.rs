@@ -119,6 +119,8 @@ fn route() -> RouteFacts {
         format: AudioFormat::default(),
         first_audio: Duration::from_secs(5),
         gap: Duration::from_secs(3),
+        end: Duration::from_secs(5),
+        audio: Duration::from_secs(1_800),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod dialect;
 pub mod event;
 pub mod fault;
 pub mod frame;
+pub mod health;
 pub mod pace;
 pub mod provider;
 pub mod reply;

@@ -1,5 +1,7 @@
 //! Slots are fair, never too many, and never lost.
 
+#![allow(clippy::expect_used)] // helpers of tests are tests
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;

@@ -147,6 +147,8 @@ impl Default for Watchdogs {
             connect: Duration::from_secs(3),
             first_audio: Duration::from_secs(5),
             gap: Duration::from_secs(3),
+            end: Duration::from_secs(5),
+            audio: Duration::from_secs(30 * 60),
         }
     }
 }

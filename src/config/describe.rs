@@ -97,6 +97,8 @@ fn describe_upstream(upstream: &Upstream, rows: &mut Rows) {
     add("watchdogs.connect", duration(upstream.watchdogs.connect));
     add("watchdogs.first_audio", duration(upstream.watchdogs.first_audio));
     add("watchdogs.gap", duration(upstream.watchdogs.gap));
+    add("watchdogs.end", duration(upstream.watchdogs.end));
+    add("watchdogs.audio", duration(upstream.watchdogs.audio));
 }
 
 fn describe_voice(voice: &Voice, rows: &mut Rows) {

@@ -205,6 +205,10 @@ pub struct Watchdogs {
     pub first_audio: Duration,
     /// Between two pieces of audio while more is owed.
     pub gap: Duration,
+    /// From the answer to the last flush to the end.
+    pub end: Duration,
+    /// Most audio of one stream, by its length.
+    pub audio: Duration,
 }
 
 /// A configured voice.

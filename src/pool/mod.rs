@@ -7,6 +7,7 @@
 
 mod dialing;
 mod dials;
+mod health;
 mod seat;
 mod slots;
 mod state;
@@ -22,6 +23,7 @@ use voxrelay_protocol::provider::{Dial, Sharing};
 use voxrelay_protocol::{FaultKind, SynthesisSpec, UpstreamFault};
 
 use self::dials::Dials;
+use self::health::Doctor;
 use self::slots::Slots;
 use self::state::State;
 use crate::config::{Limits, Upstream};
@@ -148,6 +150,7 @@ struct Pool {
     dialer: Dialer,
     drain: Drain,
     slots: Arc<Slots>,
+    doctor: Arc<Doctor>,
     metrics: Arc<UpstreamMetrics>,
     state: Mutex<State>,
     /// A link or a dial has ended: whoever waits may try again.
@@ -164,6 +167,7 @@ impl Pool {
             Sharing::Lease | Sharing::Once => 1,
         };
         let metrics = UpstreamMetrics::of(&upstream.name);
+        let slots = Slots::new(upstream.streams, limits.queue_streams, &metrics);
         let dials = Dials::new(upstream.pool.dials_per_second, Instant::now());
         Self {
             settings: LinkSettings {
@@ -175,7 +179,8 @@ impl Pool {
             },
             dialer,
             drain: drain.clone(),
-            slots: Slots::new(upstream.streams, limits.queue_streams, &metrics),
+            doctor: Doctor::new(&slots, &metrics),
+            slots,
             metrics,
             state: Mutex::new(State::new(per_link, upstream.pool.max_links.max(1), dials)),
             changed: Notify::new(),
@@ -192,7 +197,9 @@ impl Pool {
     ) -> Result<Lease, CheckoutError> {
         let asked = Instant::now();
         let until = asked + deadline;
+        self.doctor.check()?;
         let slot = self.slots.take(asker, until).await?;
+        let patient = self.doctor.admit()?;
         let queued = asked.elapsed();
         let dial = self.upstream.provider.dial(&self.upstream.account, &spec);
         let dial = self.state().intern(dial, Instant::now());
@@ -202,7 +209,7 @@ impl Pool {
         let reopen = self.reopen(asker.clone(), dial, spec.clone(), deadline);
         let stream = seat.open(spec, slot);
         let checkout = Checkout { queued, connected, kind };
-        Ok(Lease::new(stream, checkout, reopen, self.settings.text_buffer))
+        Ok(Lease::new(stream, checkout, reopen, Box::new(patient), self.settings.text_buffer))
     }
 
     /// How to open the same stream once more, on a link that is fresh for certain: the others may
@@ -217,6 +224,10 @@ impl Pool {
         let pool = Arc::clone(self);
         Box::new(move || {
             Box::pin(async move {
+                if !pool.doctor.allows_retry() {
+                    let note = "too many links die under their streams";
+                    return Err(UpstreamFault::new(FaultKind::ClosedEarly, note));
+                }
                 let now = Instant::now();
                 let until = now + deadline;
                 pool.metrics.checkout(CheckoutResult::Stale, Duration::ZERO);

@@ -115,12 +115,15 @@ impl Streams {
     /// The stream leaves this upstream: another route follows, or the end.
     pub fn detach(&mut self, index: u16, fault: &UpstreamFault) {
         let Some(holding) = self.holding(index) else { return };
+        let found_here = holding.lease.as_mut().is_some_and(|lease| lease.failed(fault));
         holding.checkout = None;
         holding.lease = None;
         holding.running = None;
         let from = holding.plans.get(holding.route).map(|plan| plan.upstream.clone());
         if let Some(upstream) = from {
-            count_silence(&UpstreamMetrics::of(&upstream.name), fault.kind);
+            if found_here {
+                count_found(&UpstreamMetrics::of(&upstream.name), fault.kind);
+            }
             tracing::warn!(
                 upstream = %upstream.name,
                 kind = fault.kind.as_str(),
@@ -258,13 +261,13 @@ impl Running {
     }
 }
 
-/// Silence is judged by the session: nobody before it has counted these.
-fn count_silence(upstream: &UpstreamMetrics, kind: FaultKind) {
+/// What the session itself has found, and nobody before it has counted.
+fn count_found(upstream: &UpstreamMetrics, kind: FaultKind) {
     let watchdog = match kind {
         FaultKind::FirstAudio => Some(metrics::Watchdog::FirstAudio),
         FaultKind::Stalled => Some(metrics::Watchdog::Gap),
-        FaultKind::NoAudio => None,
-        _ => return,
+        FaultKind::NoEnd => Some(metrics::Watchdog::End),
+        _ => None,
     };
     upstream.fault(kind);
     if let Some(watchdog) = watchdog {

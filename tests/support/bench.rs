@@ -59,11 +59,7 @@ impl Bench {
                 max_age: Duration::from_secs(600),
                 dials_per_second: 100.0,
             },
-            watchdogs: Watchdogs {
-                connect: Duration::from_millis(500),
-                first_audio: Duration::from_secs(5),
-                gap: Duration::from_secs(3),
-            },
+            watchdogs: Watchdogs { connect: Duration::from_millis(500), ..Watchdogs::default() },
         };
         change(&mut upstream);
         let upstream = Arc::new(upstream);

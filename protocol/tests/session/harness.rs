@@ -249,6 +249,8 @@ pub(crate) fn route(provider: &str) -> RouteFacts {
         format: AudioFormat::default(),
         first_audio: Duration::from_secs(5),
         gap: Duration::from_secs(3),
+        end: Duration::from_secs(5),
+        audio: Duration::from_secs(1_800),
     }
 }
 

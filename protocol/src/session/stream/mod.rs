@@ -24,6 +24,9 @@ use crate::{Command, Event, Fault, FaultCode, FaultKind, Reply, StreamName, Upst
 /// How soon a command that found no room is offered again.
 const OFFER_AGAIN: Duration = Duration::from_millis(20);
 
+/// Bytes per second of audio whose rate varies: the most that MP3 has, 320 kbit/s.
+const COMPRESSED_MAX: u64 = 40_000;
+
 /// What a deadline has come to.
 pub(super) enum Judgement {
     /// Nothing is wrong.
@@ -254,6 +257,7 @@ impl Stream {
             Event::Audio(audio) => {
                 self.stamps.audio(now);
                 self.output.push(now, audio, actions);
+                self.check_length()?;
             }
             Event::Words { words, estimated } => {
                 self.output.push_words(words, estimated, self.script.characters(), actions);
@@ -265,6 +269,16 @@ impl Stream {
             }
             Event::Done => self.on_done(now, actions)?,
             Event::Failed(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    /// An upstream that never stops must not be listened to for ever.
+    fn check_length(&self) -> Result<(), UpstreamFault> {
+        let Some(route) = self.routes.get(self.route) else { return Ok(()) };
+        let rate = route.format.bytes_per_second().unwrap_or(COMPRESSED_MAX);
+        if self.output.received() > route.audio.as_secs().saturating_mul(rate) {
+            return Err(UpstreamFault::new(FaultKind::Oversize, "more audio than a stream may have"));
         }
         Ok(())
     }
@@ -326,7 +340,7 @@ impl Stream {
     fn silence(&self) -> Option<(Instant, FaultKind)> {
         let route = self.routes.get(self.route)?;
         let judged = self.link == Link::Leased && self.script.is_owed() && self.output.has_room();
-        judged.then(|| self.watch.limit(route))
+        judged.then(|| self.watch.limit(route, self.script.is_all_spoken()))
     }
 
     fn text_deadline(&self, settings: &Settings) -> Option<Instant> {
