@@ -17,9 +17,9 @@ use crate::link::Stream;
 /// Where a link came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CheckoutKind {
-    /// A link that had served before, or serves others now.
+    /// A link in use by others.
     Hit,
-    /// A spare that was connected beforehand.
+    /// A link that was idle.
     Warm,
     /// A link dialled for this checkout.
     Cold,

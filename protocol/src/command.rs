@@ -7,6 +7,11 @@ use crate::AudioFormat;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContextId(pub u64);
 
+impl ContextId {
+    /// What a frame belongs to that names a context nobody on this link ever opened.
+    pub const FOREIGN: Self = Self(u64::MAX);
+}
+
 /// What is to be spoken with: fixed for the life of a stream on one upstream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SynthesisSpec {

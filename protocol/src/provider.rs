@@ -111,10 +111,13 @@ pub trait ProviderCodec: Send {
     fn encode(&mut self, context: ContextId, command: &Command, out: &mut Vec<Frame>);
 
     /// One frame from the vendor as events, appended to `out`. Events for a context that was
-    /// cancelled are still yielded: the link knows which contexts are dead.
+    /// cancelled are still yielded: the link knows which contexts are dead. What names a context of
+    /// somebody else is yielded as [`ContextId::FOREIGN`].
     ///
     /// # Errors
-    /// The frame breaks the vendor's protocol; the link drops it and counts.
+    /// [`crate::FaultKind::BadFrame`] when the frame breaks the vendor's protocol: the link drops it
+    /// and counts, and is retired at the second. Any other kind is an error of the whole connection:
+    /// every context of the link fails with it.
     fn decode(&mut self, frame: FrameRef<'_>, out: &mut Vec<(ContextId, Event)>)
     -> Result<(), UpstreamFault>;
 }

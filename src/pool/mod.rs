@@ -21,7 +21,7 @@ use voxrelay_protocol::{FaultKind, SynthesisSpec, UpstreamFault};
 
 use self::dials::{Dials, MayDial};
 use self::slots::{Slot, Slots};
-use self::state::{Reach, State, Waiter};
+use self::state::{Place, Reach, State, Waiter};
 use crate::config::Upstream;
 use crate::drain::Drain;
 use crate::lease::{Checkout, CheckoutKind, Lease, Reopen};
@@ -255,7 +255,7 @@ impl Pool {
     /// A free seat, or a place in the queue for one.
     fn join(self: &Arc<Self>, dial: &Arc<Dial>, born_after: Option<Instant>) -> Joined {
         let mut state = self.state();
-        if let Some((id, link, kind)) = state.take(dial, born_after, Instant::now()) {
+        if let Some(Place { id, link, kind, .. }) = state.take(dial, born_after, Instant::now()) {
             return Joined::Seated(Seat::new(self, id, link), kind);
         }
         let (hand, handed) = oneshot::channel();
@@ -326,7 +326,7 @@ impl Pool {
     fn serve(self: &Arc<Self>) {
         let mut state = self.state();
         let now = Instant::now();
-        while let Some((waiter, id, link, kind)) = state.serve(now) {
+        while let Some((waiter, Place { id, link, kind, .. })) = state.serve(now) {
             if let Err((seat, _)) = waiter.hand.send((Seat::new(self, id, link), kind)) {
                 // It has just gone; under the lock a seat is given back by hand.
                 seat.defuse();

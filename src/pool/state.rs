@@ -53,6 +53,15 @@ pub(super) struct State {
     next: u64,
 }
 
+/// A seat that was taken.
+pub(super) struct Place {
+    pub(super) id: u64,
+    pub(super) link: Arc<Link>,
+    pub(super) kind: CheckoutKind,
+    /// The link had served nobody before.
+    new: bool,
+}
+
 /// What may be done about a stream that waits.
 #[derive(Debug, PartialEq)]
 pub(super) enum Reach {
@@ -112,7 +121,7 @@ impl State {
         dial: &Arc<Dial>,
         born_after: Option<Instant>,
         now: Instant,
-    ) -> Option<(u64, Arc<Link>, CheckoutKind)> {
+    ) -> Option<Place> {
         let per_link = self.per_link;
         let entry = self
             .links
@@ -122,11 +131,12 @@ impl State {
             })
             .filter(|entry| born_after.is_none_or(|after| entry.born >= after))
             .max_by_key(|entry| (entry.taken, entry.last_used))?;
-        let kind = if entry.used { CheckoutKind::Hit } else { CheckoutKind::Warm };
+        let kind = if entry.taken > 0 { CheckoutKind::Hit } else { CheckoutKind::Warm };
+        let new = !entry.used;
         entry.taken += 1;
         entry.used = true;
         entry.last_used = now;
-        Some((entry.id, Arc::clone(&entry.link), kind))
+        Some(Place { id: entry.id, link: Arc::clone(&entry.link), kind, new })
     }
 
     /// A seat is free again.
@@ -146,7 +156,7 @@ impl State {
     }
 
     /// The next waiter that can be served, and the seat it gets.
-    pub(super) fn serve(&mut self, now: Instant) -> Option<(Waiter, u64, Arc<Link>, CheckoutKind)> {
+    pub(super) fn serve(&mut self, now: Instant) -> Option<(Waiter, Place)> {
         let mut missed: Option<(Arc<Dial>, Option<Instant>)> = None;
         for index in 0..self.waiters.len() {
             let waiter = &self.waiters[index];
@@ -155,10 +165,12 @@ impl State {
                 continue;
             }
             match self.take(&wish.0, wish.1, now) {
-                Some((id, link, kind)) => {
+                Some(mut place) => {
                     // Somebody waited for it: a link that has served nobody yet was no spare.
-                    let kind = if kind == CheckoutKind::Warm { CheckoutKind::Cold } else { kind };
-                    return self.waiters.remove(index).map(|waiter| (waiter, id, link, kind));
+                    if place.new {
+                        place.kind = CheckoutKind::Cold;
+                    }
+                    return self.waiters.remove(index).map(|waiter| (waiter, place));
                 }
                 None => missed = Some(wish),
             }

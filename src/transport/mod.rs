@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use voxrelay_protocol::provider::Dial;
-use voxrelay_protocol::{Frame, FrameRef, UpstreamFault};
+use voxrelay_protocol::{FaultKind, Frame, FrameRef, UpstreamFault};
 
 /// What arrived, still in the transport's own buffer.
 #[derive(Debug, Clone)]
@@ -65,6 +65,10 @@ pub async fn dial(dial: &Dial, limit: Duration) -> Result<Transport, UpstreamFau
             let socket = websocket::dial(url, headers, limit).await?;
             Ok(Box::new(socket))
         }
-        Dial::VoiceWorker => Ok(Box::new(process::dial_worker().await?)),
+        Dial::VoiceWorker => {
+            let started = tokio::time::timeout(limit, process::dial_worker()).await;
+            let late = |_| UpstreamFault::new(FaultKind::ConnectTimeout, "the voice worker does not start");
+            Ok(Box::new(started.map_err(late)??))
+        }
     }
 }

@@ -1,41 +1,31 @@
 //! The task of one link: wait for one input, act on it, never wait while acting.
 //!
-//! The order of [`Driver::poll_input`] is the order of importance: cancels, what arrives, commands,
-//! then writing, clocks and the end of the relay. Those last ones come first once in a while, so that
-//! a vendor who never pauses cannot starve them. Frames are handed to the transport when nothing else
-//! is ready, which makes one write out of all that came together.
+//! `poll` waits and says what happened; here is what follows from it.
+
+mod poll;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::SinkExt;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use voxrelay_protocol::provider::{ProviderCodec, Sharing};
 use voxrelay_protocol::{Command, ContextId, Event, FaultClass, FaultKind, Frame, FrameRef, UpstreamFault};
 
+use self::poll::Signals;
 use super::contexts::{Contexts, Delivery};
 use super::watch::{Due, Watch};
 use super::{Link, LinkSettings, Opening, Retired, ToLink};
 use crate::drain::Drain;
 use crate::transport::{Incoming, Transport};
 
-/// Encoded frames waiting for the transport. Full: commands stay in their queue.
-const OUT_MAX: usize = 32;
-/// Inputs in a row before writing, clocks and drain get their turn.
-const TURNS_MAX: u32 = 64;
 /// Broken frames a link survives.
 const BAD_FRAMES_MAX: u32 = 1;
 /// How long a closing handshake may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// How far ahead the timer is set when nothing is due.
-const FAR: Duration = Duration::from_secs(3600);
-
-type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Drives one link until it ends.
 pub struct Driver {
@@ -87,12 +77,6 @@ struct Ending {
 
 type Step = ControlFlow<Ending>;
 
-struct Signals {
-    timer: Pin<Box<Sleep>>,
-    begun: Option<Signal>,
-    cut: Signal,
-}
-
 impl Driver {
     pub(super) fn new(
         link: Arc<Link>,
@@ -123,12 +107,7 @@ impl Driver {
 
     /// Runs the link to its end and says why it ended.
     pub async fn run(mut self, drain: Drain) -> Retired {
-        let (begun, cut) = (drain.clone(), drain);
-        let mut signals = Signals {
-            timer: Box::pin(sleep_until(Instant::now())),
-            begun: Some(Box::pin(async move { begun.begun().await })),
-            cut: Box::pin(async move { cut.cut_off().await }),
-        };
+        let mut signals = Signals::new(drain);
         let ending = loop {
             let input = std::future::poll_fn(|cx| self.poll_input(&mut signals, cx)).await;
             let now = Instant::now();
@@ -157,102 +136,6 @@ impl Driver {
         // Streams that were just being opened find their outlet dropped.
         while self.inbox.try_recv().is_ok() {}
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.transport.close()).await;
-    }
-
-    fn poll_input(&mut self, signals: &mut Signals, cx: &mut Context<'_>) -> Poll<Input> {
-        self.link.waker.register(cx.waker());
-        let abandoned = std::mem::take(&mut *self.link.lane());
-        if !abandoned.is_empty() {
-            return Poll::Ready(Input::Abandoned(abandoned));
-        }
-        self.turns += 1;
-        if self.turns > TURNS_MAX {
-            self.turns = 0;
-            if let Poll::Ready(input) = self.poll_background(signals, cx) {
-                return Poll::Ready(input);
-            }
-        }
-        if let Some((context, _)) = self.decoded.front() {
-            if self.contexts.has_room(*context) {
-                return Poll::Ready(Input::Room);
-            }
-        } else if let Poll::Ready(received) = self.transport.poll_next_unpin(cx) {
-            return Poll::Ready(match received {
-                Some(Ok(incoming)) => Input::Received(incoming),
-                Some(Err(fault)) => Input::Gone(Some(fault)),
-                None => Input::Gone(None),
-            });
-        }
-        if self.out.len() < OUT_MAX
-            && let Poll::Ready(Some(asked)) = self.inbox.poll_recv(cx)
-        {
-            return Poll::Ready(Input::Asked(asked));
-        }
-        self.poll_background(signals, cx)
-    }
-
-    fn poll_background(&mut self, signals: &mut Signals, cx: &mut Context<'_>) -> Poll<Input> {
-        if let Err(fault) = self.poll_write(cx) {
-            return Poll::Ready(Input::Gone(Some(fault)));
-        }
-        if self.retired.is_none() && !self.link.is_usable() {
-            return Poll::Ready(Input::Retire);
-        }
-        if signals.cut.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Input::DrainCut);
-        }
-        if let Some(begun) = &mut signals.begun
-            && begun.as_mut().poll(cx).is_ready()
-        {
-            signals.begun = None;
-            return Poll::Ready(Input::DrainBegun);
-        }
-        self.poll_timer(&mut signals.timer, cx)
-    }
-
-    /// The timer is moved only when it fires or must fire earlier: moving it for every frame would
-    /// cost more than the frame.
-    fn poll_timer(&self, timer: &mut Pin<Box<Sleep>>, cx: &mut Context<'_>) -> Poll<Input> {
-        let due = [self.watch.next(), self.contexts.next_deadline()].into_iter().flatten().min();
-        let due = due.unwrap_or_else(|| Instant::now() + FAR);
-        if due < timer.deadline() {
-            timer.as_mut().reset(due);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= due {
-                return Poll::Ready(Input::Tick);
-            }
-            timer.as_mut().reset(due);
-        }
-        Poll::Pending
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<(), UpstreamFault> {
-        while self.want_ping || !self.out.is_empty() {
-            if self.transport.poll_ready_unpin(cx)?.is_pending() {
-                self.watch.writing(Instant::now());
-                return Ok(());
-            }
-            if std::mem::take(&mut self.want_ping) {
-                if !Pin::new(&mut *self.transport).start_ping()? {
-                    self.watch.no_pings();
-                }
-            } else if let Some(Outgoing { context, frame, text }) = self.out.pop_front() {
-                self.transport.start_send_unpin(frame)?;
-                self.contexts.written(context, text);
-            }
-            self.watch.wrote();
-            self.unflushed = true;
-        }
-        if self.unflushed {
-            if self.transport.poll_flush_unpin(cx)?.is_pending() {
-                self.watch.writing(Instant::now());
-            } else {
-                self.unflushed = false;
-                self.watch.wrote();
-            }
-        }
-        Ok(())
     }
 
     fn apply(&mut self, input: Input, now: Instant) -> Step {
