@@ -1,0 +1,101 @@
+//! What the relay costs between a client and a vendor: delay added to first audio and to every chunk,
+//! processor time per chunk, memory per session and per stream. Fake vendor, relay and clients are
+//! processes of their own; every way is measured in turn, several times, and medians are printed.
+//!
+//! `cargo bench --bench relay` takes about ten minutes, with `-- --quick` about one.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a bench may panic, and offers nothing to others"
+)]
+
+mod fake;
+mod load;
+mod paths;
+mod process;
+mod report;
+mod wire;
+
+use std::process::ExitCode;
+
+use load::{Order, Outcome};
+use paths::Route;
+use process::{Running, used};
+
+/// How much is measured.
+struct Plan {
+    rounds: usize,
+    counted_ms: u64,
+}
+
+/// How many sessions at once, and how long each of their streams is, in chunks. The largest is first,
+/// so that memory is measured in processes that have not grown yet.
+const LEVELS: [(u32, u32); 3] = [(1000, 250), (100, 250), (1, 25)];
+
+/// One client process on one way.
+struct Measured {
+    name: &'static str,
+    sessions: u32,
+    outcome: Outcome,
+    cpu_ns: u64,
+    /// Resident bytes before the sessions, with all of them idle, with all of them speaking.
+    resident: [u64; 3],
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["--bench", "fake", _] => fake::run(),
+        ["--bench", "load", order] => load::run(serde_json::from_str(order).expect("an order")),
+        _ if !arguments.contains(&"--bench") => println!("this measures when cargo bench runs it"),
+        _ => return bench(arguments.contains(&"--quick")),
+    }
+    ExitCode::SUCCESS
+}
+
+fn bench(quick: bool) -> ExitCode {
+    let plan =
+        if quick { Plan { rounds: 1, counted_ms: 2_000 } } else { Plan { rounds: 5, counted_ms: 6_000 } };
+    process::raise_file_limit();
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut fake = Running::role("fake", "");
+    let routes = paths::all(&fake.line(), folder.path());
+    let load = report::load_average();
+    let mut all = Vec::new();
+    for _ in 0..plan.rounds {
+        for (sessions, chunks) in LEVELS {
+            for route in &routes {
+                all.push(measure(route, sessions, chunks, plan.counted_ms));
+            }
+        }
+    }
+    report::print(&all, &plan, &load);
+    if all.iter().all(|measured| measured.outcome.broken == 0) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn measure(route: &Route, sessions: u32, chunks: u32, counted_ms: u64) -> Measured {
+    let (address, key) = (route.address.clone(), route.key.clone());
+    let order = Order { vendor: route.vendor, address, key, sessions, chunks, counted_ms };
+    let process = route.process.as_ref();
+    let resident = || process.map_or(0, Running::resident);
+    let cpu = || process.map(Running::cpu).unwrap_or_default();
+    let before = resident();
+    let mut clients = Running::role("load", &serde_json::to_string(&order).expect("JSON"));
+    assert_eq!(clients.line(), "open");
+    let idle = resident();
+    clients.tell();
+    assert_eq!(clients.line(), "begin");
+    let begun = cpu();
+    assert_eq!(clients.line(), "end");
+    let cpu_ns = used(&begun, &cpu());
+    let resident = [before, idle, resident()];
+    let outcome = serde_json::from_str(&clients.line()).expect("an outcome");
+    Measured { name: route.name, sessions, outcome, cpu_ns, resident }
+}
