@@ -7,15 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 use voxrelay_protocol::request::Credential;
+use voxrelay_protocol::session::{Outcome, StreamEnd};
 use voxrelay_protocol::{Fault, FaultCode};
 
-use crate::auth::{Authenticator, Caller};
+use crate::auth::{Authenticator, Caller, TOKEN_PREFIX, Tokens};
 use crate::config::Config;
 use crate::drain::Drain;
-use crate::metrics;
+use crate::metrics::{self, AuthResult};
 use crate::pool::Pools;
 use crate::quota::Quota;
-use crate::store::Ledger;
+use crate::store::{Ledger, Usage};
 
 /// One relay's shared state; cheap to clone.
 #[derive(Clone)]
@@ -24,6 +25,8 @@ pub struct App {
     pub config: Arc<Config>,
     /// Who is calling.
     pub auth: Arc<Authenticator>,
+    /// Single-use tokens that wait to be used.
+    pub tokens: Arc<Tokens>,
     /// Who may run how much.
     pub quota: Quota,
     /// Links to upstreams.
@@ -53,7 +56,7 @@ impl App {
             limit: config.limits.unauthenticated_sessions,
             per_source: config.limits.unauthenticated_per_source,
         };
-        Self { config, auth, quota, pools, ledger, drain, sessions, strangers }
+        Self { config, auth, tokens: Arc::default(), quota, pools, ledger, drain, sessions, strangers }
     }
 
     /// A place for one more session, given back by drop.
@@ -70,15 +73,33 @@ impl App {
         })
     }
 
-    /// Who showed this credential; the check is counted.
+    /// Who showed this credential, a key or a single-use token; the check is counted.
     ///
     /// # Errors
     /// As [`Authenticator::check`] tells the caller.
     pub async fn check(&self, credential: Option<&Credential>, from: IpAddr) -> Result<Arc<Caller>, Fault> {
         let began = Instant::now();
+        if let Some(token) = credential.map(Credential::expose).filter(|text| text.starts_with(TOKEN_PREFIX))
+            && self.auth.open_caller().is_none()
+        {
+            let caller = self.tokens.redeem(token, began);
+            let result = if caller.is_some() { AuthResult::Ok } else { AuthResult::Unknown };
+            metrics::auth_attempt(result, began.elapsed());
+            return caller.ok_or_else(|| Fault::new(FaultCode::InvalidCredentials, "the key is not valid"));
+        }
         let checked = self.auth.check(credential, from).await;
         metrics::auth_attempt(checked.result, began.elapsed());
         checked.caller
+    }
+
+    /// Notes what a stream has used. What was refused used nothing; open mode has no key to count for.
+    pub fn note_use(&self, caller: &Caller, end: &StreamEnd) {
+        let Some(key) = caller.key.as_deref() else { return };
+        if end.outcome != Outcome::Refused {
+            let used = Usage { characters: end.characters, audio_ms: end.audio_ms, streams: 1 };
+            self.ledger.note(key, used);
+            metrics::usage_recorded();
+        }
     }
 
     /// A place for a session that has not shown its key yet, given back by drop.

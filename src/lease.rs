@@ -2,7 +2,8 @@
 //!
 //! A pooled link may turn out to be dead at the moment it is used. Until the first event has come, a
 //! lease on such a link keeps what it was told and, should the link die, tells it once more to a
-//! fresh one: nothing has been spoken, so nothing can be spoken twice.
+//! fresh one: nothing has been spoken, so nothing can be spoken twice. A link that was dialled for the
+//! lease is replaced like that only while nothing has been sent; after that its death is the vendor's.
 
 use std::fmt;
 use std::pin::Pin;
@@ -67,6 +68,8 @@ pub struct Lease {
 
 struct Retry {
     reopen: Reopen,
+    /// The link was there before, so that it may have been dead all along.
+    pooled: bool,
 }
 
 /// Everything sent so far, as long as it can be sent again. Bounded by the text buffer.
@@ -77,16 +80,10 @@ struct Kept {
 }
 
 impl Lease {
-    /// `reopen` is for links that were not dialled for this lease; `text_buffer` bounds in bytes what
-    /// is kept for it.
-    pub(crate) fn new(
-        stream: Stream,
-        checkout: Checkout,
-        reopen: Option<Reopen>,
-        text_buffer: usize,
-    ) -> Self {
+    /// `reopen` is used once at most; `text_buffer` bounds in bytes what is kept for it.
+    pub(crate) fn new(stream: Stream, checkout: Checkout, reopen: Reopen, text_buffer: usize) -> Self {
         let kept = Kept { commands: Vec::new(), bytes: 0, limit: text_buffer };
-        let retry = reopen.map(|reopen| Retry { reopen });
+        let retry = Some(Retry { reopen, pooled: checkout.kind != CheckoutKind::Cold });
         Self { stream, checkout, retry, reopening: None, kept, over: false }
     }
 
@@ -112,15 +109,16 @@ impl Lease {
             return self.stream.send(command);
         }
         if self.reopening.is_some() {
-            return if self.kept.keep(command) { Ok(()) } else { Err(SendError::Full) };
+            return self.kept.keep(command).map_err(SendError::Full);
         }
-        if self.retry.is_none() {
+        if self.retry.as_ref().is_none_or(|retry| !retry.pooled) {
+            self.forget();
             return self.stream.send(command);
         }
         match self.stream.send(command.clone()) {
-            Err(SendError::Full) => Err(SendError::Full),
+            Err(full @ SendError::Full(_)) => Err(full),
             sent => {
-                if self.kept.keep(command) {
+                if self.kept.keep(command).is_ok() {
                     return Ok(());
                 }
                 self.forget();
@@ -189,14 +187,16 @@ impl fmt::Debug for Lease {
 
 impl Kept {
     /// False when it would be too much to keep.
-    fn keep(&mut self, command: Command) -> bool {
+    /// Keeps a command, or gives it back.
+    fn keep(&mut self, command: Command) -> Result<(), Command> {
         let bytes = if let Command::Text(text) = &command { text.len() } else { 0 };
         let fits = self.bytes + bytes <= self.limit && self.commands.len() < crate::link::COMMANDS_MAX;
-        if fits {
-            self.bytes += bytes;
-            self.commands.push(command);
+        if !fits {
+            return Err(command);
         }
-        fits
+        self.bytes += bytes;
+        self.commands.push(command);
+        Ok(())
     }
 }
 

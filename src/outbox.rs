@@ -18,7 +18,8 @@ use crate::metrics;
 /// Audio is taken from the streams only while less than this many bytes wait here, so that all
 /// chunks that are ready go out in one write and a cancel has little to wait for.
 pub const ROOM: usize = 32 * 1024;
-/// Replies to a client that sends and does not read may pile up this far, in bytes.
+/// Replies to a client that sends and does not read may pile up this far, in bytes, and one more: a long
+/// reply alone says nothing about its reader.
 const LIMIT: usize = 256 * 1024;
 
 /// Why nothing can be sent any more.
@@ -37,6 +38,7 @@ pub struct Outbox {
     queue: VecDeque<Message>,
     queued: usize,
     fed: usize,
+    overrun: bool,
     written: u64,
     write_timeout: Duration,
     stuck: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -46,7 +48,15 @@ impl Outbox {
     /// An empty outbox; a client that takes no byte for `write_timeout` is lost.
     #[must_use]
     pub fn new(write_timeout: Duration) -> Self {
-        Self { queue: VecDeque::new(), queued: 0, fed: 0, written: 0, write_timeout, stuck: None }
+        Self {
+            queue: VecDeque::new(),
+            queued: 0,
+            fed: 0,
+            overrun: false,
+            written: 0,
+            write_timeout,
+            stuck: None,
+        }
     }
 
     /// Whether more audio may be added.
@@ -57,6 +67,7 @@ impl Outbox {
 
     /// Adds a frame behind all others.
     pub fn push(&mut self, frame: Frame) {
+        self.overrun |= self.queued > LIMIT;
         self.queued += frame.len();
         self.queue.push_back(match frame {
             Frame::Text(text) => Message::Text(text.into()),
@@ -69,6 +80,14 @@ impl Outbox {
         self.queue.push_back(message);
     }
 
+    /// Throws away what has not been handed to the socket, and starts to wait anew: only a last word
+    /// is still to be said.
+    pub fn abandon(&mut self) {
+        self.queue.clear();
+        self.queued = 0;
+        self.unstick();
+    }
+
     /// Writes all that can be written, in as few system calls as it takes; ready when nothing
     /// waits any more.
     ///
@@ -79,7 +98,7 @@ impl Outbox {
         socket: &mut WebSocketStream<Metered<S>>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Lost>> {
-        if self.queued > LIMIT {
+        if self.overrun {
             return Poll::Ready(Err(Lost::Stalled));
         }
         loop {

@@ -7,8 +7,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use serde_json::Value;
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, registry};
 
 use crate::config::Log;
 use crate::metrics;
@@ -49,11 +53,13 @@ pub enum TelemetryError {
 pub fn init(log: Log) -> Result<(), TelemetryError> {
     let filter = filter(|name| std::env::var(name).ok())?;
     let lines = Lines::start(io::stderr(), log)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines).with_ansi(false);
+    let filter = filter.and(filter_fn(may_be_said));
+    let layer = tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(false);
     let set = match log {
-        Log::Pretty => builder.with_target(false).try_init(),
+        Log::Pretty => registry().with(layer.with_target(false).with_filter(filter)).try_init(),
         Log::Json => {
-            builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+            let layer = layer.json().flatten_event(true).with_current_span(true).with_span_list(false);
+            registry().with(layer.with_filter(filter)).try_init()
         }
     };
     set.map_err(|_| TelemetryError::Twice)?;
@@ -63,6 +69,12 @@ pub fn init(log: Log) -> Result<(), TelemetryError> {
         tracing::error!(place, "a task panicked: this is a fault of the relay, please report it");
     }));
     Ok(())
+}
+
+/// Below `info` some libraries write whole request heads, keys included: whatever the filter asks for,
+/// they are not heard.
+fn may_be_said(event: &Metadata<'_>) -> bool {
+    event.target().starts_with("voxrelay") || *event.level() <= Level::INFO
 }
 
 fn filter(variable: impl Fn(&str) -> Option<String>) -> Result<EnvFilter, TelemetryError> {

@@ -9,17 +9,15 @@ use std::path::{Path, PathBuf};
 /// Each module of `src/` and the modules it may use, besides those that everyone may use. `lib` is what
 /// stands at the root of the crate.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("main", &["cli", "lib", "telemetry", "voice"]),
+    ("main", &["cli", "lib"]),
     ("cli", &["lib", "relay", "transport", "voice", "auth", "store", "keys", "telemetry"]),
     ("lib", &["relay"]),
-    ("relay", &["operator", "server", "app", "usage", "quota", "pool", "auth", "store", "accept"]),
+    ("relay", &["operator", "server", "app", "quota", "pool", "auth", "store", "accept"]),
     ("operator", &[]),
-    ("server", &["speech", "session", "app", "voices", "quota", "outbox", "pool", "auth", "store", "keys"]),
-    ("speech", &["session", "app", "voices", "quota", "outbox", "pool", "lease", "auth", "keys"]),
-    ("session", &["app", "voices", "usage", "quota", "outbox", "pool", "lease", "auth", "keys"]),
-    ("app", &["usage", "quota", "pool", "auth", "store", "keys"]),
+    ("server", &["session", "app", "voices", "quota", "outbox", "pool", "auth", "store", "keys"]),
+    ("session", &["app", "voices", "quota", "outbox", "pool", "lease", "auth", "keys"]),
+    ("app", &["quota", "pool", "auth", "store", "keys"]),
     ("voices", &["auth", "keys"]),
-    ("usage", &["auth", "store", "keys"]),
     ("quota", &["auth", "keys"]),
     ("outbox", &[]),
     ("pool", &["lease", "link", "transport"]),

@@ -10,10 +10,11 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
-use voxrelay::auth::{AuthResult, Authenticator, Checked};
+use voxrelay::auth::{Authenticator, Checked};
 use voxrelay::config::{AuthMode, Config};
 use voxrelay::drain::Drain;
 use voxrelay::keys::{KeyFault, Pepper, Scope, Secret};
+use voxrelay::metrics::AuthResult;
 use voxrelay::store::{Ledger, NewKey, Store, StoreError, Usage, UsageRecord};
 use voxrelay_protocol::FaultCode;
 use voxrelay_protocol::request::Credential;
@@ -316,7 +317,7 @@ async fn an_expiring_key_ends_its_live_callers() {
     let auth = Arc::new(Authenticator::new(&Config::default(), store));
     let caller = check(&auth, secret.expose()).await.caller.unwrap();
     let drain = Drain::new();
-    drain.spawn(auth.clone().watch(drain.clone()));
+    drain.spawn(auth.clone().watch(drain.clone(), |_| {}));
     caller.revoked.cancelled().await;
     assert!(SystemTime::now() >= soon);
     assert_eq!(check(&auth, secret.expose()).await.result, AuthResult::Expired);

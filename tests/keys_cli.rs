@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use voxrelay::auth::{AuthResult, Authenticator};
+use voxrelay::auth::Authenticator;
 use voxrelay::config::Config;
 use voxrelay::drain::Drain;
 use voxrelay::keys::Secret;
+use voxrelay::metrics::AuthResult;
 use voxrelay::store::Store;
 use voxrelay_protocol::request::Credential;
 
@@ -191,7 +192,7 @@ async fn a_key_revoked_by_the_command_ends_its_callers_in_a_running_relay() {
     let store = Store::open(&home.folder.path().join("voxrelay.db"), None).await.unwrap();
     let auth = Arc::new(Authenticator::new(&Config::default(), store));
     let drain = Drain::new();
-    drain.spawn(auth.clone().watch(drain.clone()));
+    drain.spawn(auth.clone().watch(drain.clone(), |_| {}));
     let key = Credential::new(made["secret"].as_str().unwrap());
     let source = [127, 0, 0, 1].into();
     let caller = auth.check(Some(&key), source).await.caller.unwrap();

@@ -8,6 +8,11 @@ pub trait ClientDialect: Send {
     /// The dialect's name, as in metric labels.
     fn name(&self) -> &'static str;
 
+    /// Whether clients may send binary messages; else one ends the session with close code 1003.
+    fn takes_binary(&self) -> bool {
+        false
+    }
+
     /// One client message as a request; the fault says what is wrong with it. A fault never ends
     /// the session by itself.
     ///

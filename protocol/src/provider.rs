@@ -50,12 +50,15 @@ pub enum Dial {
 }
 
 /// What the config says of an upstream, as far as a provider needs it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Account {
     /// Base address; the provider adds its path.
     pub url: String,
     /// The provider key, if the kind needs one.
     pub api_key: Option<Credential>,
+    /// Which of the kind's wire protocols is spoken, one of [`Provider::apis`]; empty where there is
+    /// only one.
+    pub api: &'static str,
 }
 
 /// A voice an upstream offers by itself, without configuration.
@@ -80,8 +83,14 @@ pub trait Provider: Send + Sync {
         true
     }
 
-    /// What its protocol can do.
-    fn capabilities(&self) -> Capabilities;
+    /// The wire protocols of the vendor that can be chosen between, the default first; empty where
+    /// there is only one.
+    fn apis(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What the protocol spoken on this account can do.
+    fn capabilities(&self, account: &Account) -> Capabilities;
 
     /// Voices that need no configuration.
     fn voices(&self) -> &'static [KnownVoice] {
@@ -101,8 +110,9 @@ pub trait Provider: Send + Sync {
     /// How to connect for this stream.
     fn dial(&self, account: &Account, spec: &SynthesisSpec) -> Dial;
 
-    /// A fresh codec for one new link. `seed` is random and makes context names unique among links.
-    fn codec(&self, seed: u64) -> Box<dyn ProviderCodec>;
+    /// A fresh codec for one new link of this account. `seed` is random and makes context names unique
+    /// among links.
+    fn codec(&self, account: &Account, seed: u64) -> Box<dyn ProviderCodec>;
 }
 
 /// Translates for one link. Holds what one connection's protocol must remember and nothing else.

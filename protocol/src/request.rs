@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::AudioFormat;
+use crate::{AudioFormat, Fault};
 
 /// A client's name for one of its streams: 1 to 64 of `[A-Za-z0-9_.-]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -122,6 +122,8 @@ pub enum Request {
     Auth(Credential),
     /// Open a stream.
     Start(StreamName, Box<Start>),
+    /// A start that names its stream but cannot be understood; why.
+    BadStart(StreamName, Fault),
     /// Append text exactly as given.
     Text(StreamName, String),
     /// Speak what is buffered now; `mark` comes back with the answer.

@@ -5,7 +5,7 @@
 //!
 //! | line | meaning |
 //! |---|---|
-//! | `{"about": "…", "source": "…"}` | first line: what it shows, and where the facts come from |
+//! | `{"about": "…", "source": "…", "api": "…"}` | first line: what it shows, where the facts come from, and which of the vendor's protocols it is (left out where there is one) |
 //! | `{"context": 1, "command": …}` | the relay wants this: `{"start": {…}}`, `{"text": "…"}`, `"flush"`, `"end"`, `"cancel"` |
 //! | `{"send": …}` | the frame that goes to the vendor because of it |
 //! | `{"receive": …, "after_ms": 40}` | a frame from the vendor, so many ms after the line before |
@@ -32,6 +32,8 @@ pub struct Transcript {
     pub about: String,
     /// Where its facts come from.
     pub source: String,
+    /// Which of the vendor's wire protocols, see [`crate::provider::Provider::apis`]; empty for the default.
+    pub api: String,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }
@@ -103,14 +105,14 @@ impl Transcript {
             .filter(|(_, line)| !line.trim().is_empty())
             .map(|(i, line)| (i + 1, line));
         let (first, head) = lines.next().unwrap_or((1, ""));
-        let Head { about, source } = read(first, head)?;
+        let Head { about, source, api } = read(first, head)?;
         let steps = lines
             .map(|(line, text)| {
                 let raw: Line = read(line, text)?;
                 raw.step().ok_or_else(|| error(line, "not a step"))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { about, source, steps })
+        Ok(Self { about, source, api, steps })
     }
 }
 
@@ -127,6 +129,8 @@ fn error(line: usize, problem: &str) -> TranscriptError {
 struct Head {
     about: String,
     source: String,
+    #[serde(default)]
+    api: String,
 }
 
 #[derive(Deserialize)]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 
-use voxrelay_protocol::provider::{Provider, providers};
+use voxrelay_protocol::provider::{Account, Provider, providers};
 use voxrelay_protocol::transcript::{Step, Transcript};
 use voxrelay_protocol::{ContextId, Event, FaultKind, Frame};
 
@@ -25,7 +25,14 @@ fn every_codec_does_what_its_transcripts_say() {
 }
 
 fn retell(provider: &dyn Provider, transcript: &Transcript) -> Result<(), String> {
-    let mut codec = provider.codec(0);
+    let api = provider.apis().iter().find(|api| **api == transcript.api).or(provider.apis().first());
+    assert!(
+        transcript.api.is_empty() || api == Some(&transcript.api.as_str()),
+        "{}: no such api",
+        transcript.api
+    );
+    let account = Account { api: api.copied().unwrap_or_default(), ..Account::default() };
+    let mut codec = provider.codec(&account, 0);
     let mut frames: VecDeque<Frame> = VecDeque::new();
     let mut meaning: VecDeque<Meaning> = VecDeque::new();
     for (index, step) in transcript.steps.iter().enumerate() {

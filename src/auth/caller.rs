@@ -32,6 +32,9 @@ pub struct Caller {
     /// Cancelled when the key is revoked or expires: sessions end their streams then. Works as long as
     /// the caller itself is held, not only the token.
     pub revoked: CancellationToken,
+    /// The key's own caller behind the bearer of a token: as long as it is held, word of a revocation
+    /// reaches `revoked`.
+    pub behind: Option<Arc<Caller>>,
 }
 
 impl Caller {
@@ -48,6 +51,7 @@ impl Caller {
             org_streams: plan.streams,
             expires: None,
             revoked: CancellationToken::new(),
+            behind: None,
         }
     }
 
@@ -63,6 +67,7 @@ impl Caller {
             org_streams: key.org_streams.unwrap_or(plan.streams),
             expires: key.expires,
             revoked,
+            behind: None,
         }
     }
 

@@ -13,7 +13,7 @@ use super::table::Table;
 use super::{Caller, Throttle};
 use crate::config::{AuthMode, Config, DEFAULT_NAME, Plan};
 use crate::keys::{KeyFault, KeyHash, Secret};
-use crate::metrics::AuthResult;
+use crate::metrics::{self, AuthResult, StoreOp};
 use crate::store::{Found, Store, StoreError};
 
 /// A look-up that takes longer counts as a store that is away.
@@ -118,7 +118,10 @@ impl Authenticator {
             return unexpired(caller);
         }
         for _ in 0..READINGS {
-            let found = match tokio::time::timeout(LOOK_UP, self.store.find_by_hash(&hash)).await {
+            let asked = Instant::now();
+            let found = tokio::time::timeout(LOOK_UP, self.store.find_by_hash(&hash)).await;
+            metrics::store_used(StoreOp::Read, asked.elapsed(), matches!(found, Ok(Ok(_))));
+            let found = match found {
                 Ok(Ok(found)) => found,
                 Ok(Err(error)) => return self.without_store(&hash, Some(&error)),
                 Err(_) => return self.without_store(&hash, None),

@@ -55,7 +55,12 @@ pub fn main() -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     error::exit_code(match runtime {
-        Ok(runtime) => runtime.block_on(run(command)),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(run(command));
+            // A read of the terminal cannot be called off; it must not hold up the end.
+            runtime.shutdown_background();
+            outcome
+        }
         Err(source) => Err(CliError::io("the runtime does not start")(source)),
     })
 }

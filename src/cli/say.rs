@@ -101,7 +101,14 @@ async fn say(args: &Args, url: &str, key: &Credential) -> Result<(), CliError> {
     loop {
         tokio::select! {
             text = input.next(), if !input.over => match text.map_err(failed)? {
-                Some(text) => send(&mut transport, &ClientMessage::Text { stream: STREAM, text: &text }).await?,
+                Some(text) => {
+                    listening.asked();
+                    send(&mut transport, &ClientMessage::Text { stream: STREAM, text: &text }).await?;
+                    // Whoever types a line wants to hear it now.
+                    if input.typed && text.ends_with('\n') {
+                        send(&mut transport, &ClientMessage::Flush { stream: STREAM, mark: None }).await?;
+                    }
+                }
                 None => send(&mut transport, &ClientMessage::End { stream: STREAM }).await?,
             },
             message = transport.next() => {
@@ -150,6 +157,7 @@ struct Input {
     words: Option<std::vec::IntoIter<String>>,
     stdin: tokio::io::Stdin,
     held: Vec<u8>,
+    typed: bool,
     over: bool,
 }
 
@@ -158,7 +166,8 @@ impl Input {
         let words = text.filter(|text| *text != "-").map(|text| {
             text.split_inclusive(char::is_whitespace).map(str::to_owned).collect::<Vec<_>>().into_iter()
         });
-        Self { words, stdin: tokio::io::stdin(), held: Vec::new(), over: false }
+        let typed = words.is_none() && std::io::stdin().is_terminal();
+        Self { words, stdin: tokio::io::stdin(), held: Vec::new(), typed, over: false }
     }
 
     /// The next piece; `None` once at the end. Cancel-safe: a read that is dropped has taken nothing.
@@ -196,7 +205,8 @@ struct Listening {
     file: WavFile,
     format: AudioFormat,
     bytes: u64,
-    began: Instant,
+    /// When the first text was sent.
+    began: Option<Instant>,
     first: Option<Duration>,
     bar: ProgressBar,
 }
@@ -213,14 +223,20 @@ impl Listening {
             ProgressBar::hidden()
         };
         let file = WavFile::create(&args.out, args.format).map_err(|error| writing(&args.out, &error))?;
-        Ok(Self { file, format: args.format, bytes: 0, began: Instant::now(), first: None, bar })
+        Ok(Self { file, format: args.format, bytes: 0, began: None, first: None, bar })
+    }
+
+    fn asked(&mut self) {
+        self.began.get_or_insert_with(Instant::now);
     }
 
     /// One message of the relay; the last one when the stream has ended well.
     fn hear(&mut self, message: FrameRef<'_>) -> Result<Option<ServerMessage>, CliError> {
         let text = match message {
             FrameRef::Binary(audio) => {
-                let first = *self.first.get_or_insert_with(|| self.began.elapsed());
+                let began = self.began;
+                let first =
+                    *self.first.get_or_insert_with(|| began.map_or(Duration::ZERO, |at| at.elapsed()));
                 self.file.write(audio).map_err(failed)?;
                 self.bytes += audio.len() as u64;
                 #[allow(clippy::cast_precision_loss)] // for people

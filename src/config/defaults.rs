@@ -56,7 +56,11 @@ fn upstream(name: &str, provider: &'static dyn Provider) -> Upstream {
     Upstream {
         name: name.into(),
         provider,
-        account: Account { url: provider.default_url().to_owned(), api_key: None },
+        account: Account {
+            url: provider.default_url().to_owned(),
+            api_key: None,
+            api: provider.apis().first().copied().unwrap_or_default(),
+        },
         streams: UPSTREAM_STREAMS,
         pool: PoolSettings::default(),
         watchdogs: Watchdogs::default(),

@@ -83,6 +83,9 @@ fn describe_upstream(upstream: &Upstream, rows: &mut Rows) {
     let mut add = |key: &str, value: String| rows.add(&format!("upstream.{}.{key}", upstream.name), value);
     add("kind", quoted(upstream.provider.kind()));
     add("url", quoted(&upstream.account.url));
+    if !upstream.account.api.is_empty() {
+        add("api", quoted(upstream.account.api));
+    }
     add("api_key", secret(upstream.account.api_key.as_ref()));
     add("streams", upstream.streams.to_string());
     add("pool.warm", upstream.pool.warm.to_string());

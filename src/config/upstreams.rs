@@ -89,6 +89,7 @@ fn upstream<'t>(
     let key_place = section.place_of("api_key");
     let has_key = section.node("api_key").is_some();
     let api_key = secret(&mut section, "api_key", &key_variable(kind), around);
+    let api = provider.map_or("", |provider| api(provider, &mut section));
     let streams = section.count("streams", UPSTREAM_STREAMS, 1..=100_000);
     let pool = pool(section.section("pool"));
     let watchdogs = watchdogs(section.section("watchdogs"));
@@ -100,7 +101,7 @@ fn upstream<'t>(
     }
     let read = name.zip(provider).map(|(name, provider)| {
         let url = url.unwrap_or_else(|| provider.default_url()).trim_end_matches('/').to_owned();
-        let account = Account { url, api_key };
+        let account = Account { url, api_key, api };
         Arc::new(Upstream { name: name.into(), provider, account, streams, pool, watchdogs })
     });
     if let Some(name) = name {
@@ -108,6 +109,15 @@ fn upstream<'t>(
     }
     section.done();
     read
+}
+
+/// Which of the vendor's wire protocols is spoken.
+fn api(provider: &'static dyn Provider, section: &mut Section<'_>) -> &'static str {
+    let apis: Vec<_> = provider.apis().iter().map(|api| (*api, *api)).collect();
+    match apis.first() {
+        Some((_, default)) => section.choice("api", *default, &apis),
+        None => "",
+    }
 }
 
 /// The section of one list entry, called by its name where it has one.

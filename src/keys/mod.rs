@@ -21,9 +21,17 @@ pub struct NoRandomness(#[from] getrandom::Error);
 /// # Errors
 /// The system gives no random bytes.
 pub fn new_key_id() -> Result<String, NoRandomness> {
-    let mut random = [0; 16];
+    Ok(format!("key_{}", random_base62(16)?))
+}
+
+/// That many random base-62 characters.
+///
+/// # Errors
+/// The system gives no random bytes.
+pub fn random_base62(length: usize) -> Result<String, NoRandomness> {
+    let mut random = vec![0; length];
     fill_base62(&mut random)?;
-    Ok(format!("key_{}", String::from_utf8_lossy(&random)))
+    Ok(String::from_utf8_lossy(&random).into_owned())
 }
 
 /// Fills `out` with uniformly random base-62 characters.

@@ -41,6 +41,8 @@ pub(super) enum Delivery {
     Over {
         /// `Done`, not `Failed`.
         clean: bool,
+        /// Somebody was told.
+        wanted: bool,
     },
 }
 
@@ -53,6 +55,11 @@ pub(super) struct Contexts {
 impl Contexts {
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
+    }
+
+    /// Whether any stream is wanted.
+    pub(super) fn any_live(&self) -> bool {
+        self.open.iter().any(|(_, context)| context.outlet.is_some())
     }
 
     pub(super) fn insert(&mut self, id: ContextId, outlet: Outlet, hold: Hold) {
@@ -82,10 +89,11 @@ impl Contexts {
         };
         if event.is_last() {
             let clean = event == Event::Done;
+            let wanted = context.outlet.is_some();
             if let Some(outlet) = context.outlet.take() {
                 outlet.finish(event);
             }
-            return Delivery::Over { clean };
+            return Delivery::Over { clean, wanted };
         }
         let Some(outlet) = &context.outlet else {
             if let Some((until, latest)) = &mut context.until {
@@ -151,14 +159,19 @@ impl Contexts {
         self.open.iter().find(|(_, context)| is_over(context)).map(|(id, _)| *id)
     }
 
-    /// The link is gone: every stream is told, with `fault` if it says more than "closed".
-    pub(super) fn fail_all(&mut self, fault: Option<&UpstreamFault>) {
+    /// The link is gone: every stream is told, with `fault` if it says more than "closed". Gives back
+    /// what each was told.
+    pub(super) fn fail_all(&mut self, fault: Option<&UpstreamFault>) -> Vec<FaultKind> {
+        let mut told = Vec::new();
         for (_, mut context) in self.open.drain(..) {
             if let Some(outlet) = context.outlet.take() {
-                outlet.finish(Event::Failed(death(fault, context.spoke)));
+                let fault = death(fault, context.spoke);
+                told.push(fault.kind);
+                outlet.finish(Event::Failed(fault));
             }
             drop(context.hold);
         }
+        told
     }
 
     fn find(&self, id: ContextId) -> Option<&Context> {

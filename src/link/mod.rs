@@ -7,6 +7,7 @@
 
 mod contexts;
 mod driver;
+mod meter;
 mod stream;
 mod watch;
 
@@ -16,37 +17,19 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use voxrelay_protocol::provider::{Capabilities, ProviderCodec, Sharing};
 use voxrelay_protocol::{Command, ContextId, SynthesisSpec};
 
 pub use driver::Driver;
+pub use meter::Meter;
 pub use stream::{COMMANDS_MAX, EVENTS_MAX, SendError, Stream};
 
+pub use crate::metrics::RetireReason;
 use crate::transport::Transport;
 
 /// Anything that must live until a stream is over upstream.
 pub type Hold = Box<dyn Send>;
-
-/// Why a link takes no more streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Retired {
-    /// Unused for too long.
-    Idle,
-    /// Too old.
-    Age,
-    /// A cancelled stream did not end in time.
-    Dirty,
-    /// Closed, cut or silent.
-    Dead,
-    /// It spoke without being asked.
-    UnexpectedData,
-    /// It broke its protocol, or a stream on it failed.
-    Faulted,
-    /// It served the one stream it was for.
-    Spent,
-    /// The relay is going away.
-    Drain,
-}
 
 /// What a link is told when it starts.
 #[derive(Debug, Clone)]
@@ -69,7 +52,7 @@ pub struct Link {
     /// Full: cannot be, it has room for all that its streams may queue.
     commands: mpsc::Sender<ToLink>,
     /// Streams nobody wants any more, ahead of all commands; at most one entry per stream.
-    abandoned: Mutex<Vec<ContextId>>,
+    abandoned: Mutex<Vec<(ContextId, Instant)>>,
     waker: AtomicWaker,
     next: AtomicU64,
     retired: AtomicBool,
@@ -99,6 +82,7 @@ impl Link {
         transport: Transport,
         codec: Box<dyn ProviderCodec>,
         settings: &LinkSettings,
+        meter: Meter,
     ) -> (Arc<Self>, Driver) {
         let streams = match settings.capabilities.sharing {
             Sharing::Contexts { per_link } => per_link.max(1),
@@ -116,7 +100,7 @@ impl Link {
             stream_buffer: settings.stream_buffer,
             text_buffer: settings.text_buffer,
         });
-        let driver = Driver::new(Arc::clone(&link), transport, codec, inbox, settings);
+        let driver = Driver::new(Arc::clone(&link), transport, codec, inbox, settings, meter);
         (link, driver)
     }
 
@@ -156,16 +140,21 @@ impl Link {
         }
     }
 
+    /// Whether a stream of that number was ever opened here.
+    fn has_opened(&self, context: ContextId) -> bool {
+        context.0 < self.next.load(Ordering::Relaxed)
+    }
+
     fn is_promised(&self) -> bool {
         self.promised.load(Ordering::Acquire) > 0
     }
 
     fn abandon(&self, context: ContextId) {
-        self.lane().push(context);
+        self.lane().push((context, Instant::now()));
         self.wake();
     }
 
-    fn lane(&self) -> std::sync::MutexGuard<'_, Vec<ContextId>> {
+    fn lane(&self) -> std::sync::MutexGuard<'_, Vec<(ContextId, Instant)>> {
         self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

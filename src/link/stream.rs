@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use voxrelay_protocol::{Command, ContextId, Event, FaultKind, UpstreamFault};
 
 use super::{Link, ToLink};
+use crate::metrics::{self, Queue};
 
 /// Events waiting in one stream's queue. Full: on a shared link the stream fails with
 /// `slow_consumer`, on an exclusive one the link stops reading.
@@ -52,10 +54,24 @@ impl Shared {
 
     pub(super) fn text_written(&self, bytes: usize) {
         self.waiting_in.fetch_sub(bytes, Ordering::AcqRel);
+        metrics::unbuffered(Queue::TextIn, bytes);
+    }
+
+    fn text_taken(&self, bytes: usize) {
+        self.waiting_in.fetch_add(bytes, Ordering::AcqRel);
+        metrics::buffered(Queue::TextIn, bytes);
     }
 
     fn last(&self) -> MutexGuard<'_, Option<Event>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Shared {
+    /// What nobody will read or write any more waits no longer.
+    fn drop(&mut self) {
+        metrics::unbuffered(Queue::AudioOut, *self.waiting_out.get_mut());
+        metrics::unbuffered(Queue::TextIn, *self.waiting_in.get_mut());
     }
 }
 
@@ -70,10 +86,17 @@ pub(super) enum Pushed {
     Closed,
 }
 
+/// An event on its way to its reader, and when it came.
+#[derive(Debug)]
+struct Waiting {
+    event: Event,
+    since: Instant,
+}
+
 /// The link's end of one stream.
 #[derive(Debug)]
 pub(super) struct Outlet {
-    queue: mpsc::Sender<Event>,
+    queue: mpsc::Sender<Waiting>,
     shared: Arc<Shared>,
     budget: usize,
 }
@@ -93,8 +116,10 @@ impl Outlet {
         if !self.has_room() {
             return Pushed::Full;
         }
-        self.shared.waiting_out.fetch_add(cost(&event), Ordering::SeqCst);
-        match self.queue.try_send(event) {
+        let cost = cost(&event);
+        self.shared.waiting_out.fetch_add(cost, Ordering::SeqCst);
+        metrics::buffered(Queue::AudioOut, cost);
+        match self.queue.try_send(Waiting { event, since: Instant::now() }) {
             Ok(()) => Pushed::Taken,
             Err(mpsc::error::TrySendError::Full(_)) => Pushed::Full,
             Err(mpsc::error::TrySendError::Closed(_)) => Pushed::Closed,
@@ -108,11 +133,11 @@ impl Outlet {
 }
 
 /// Why a command was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SendError {
-    /// Too much text waits for this stream already.
+    /// Too much text waits for this stream already; the command comes back.
     #[error("too much text waits for the upstream")]
-    Full,
+    Full(Command),
     /// The stream has ended or its link is gone.
     #[error("the stream has ended")]
     Closed,
@@ -123,7 +148,7 @@ pub enum SendError {
 pub struct Stream {
     link: Arc<Link>,
     context: ContextId,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<Waiting>,
     shared: Arc<Shared>,
     text_buffer: usize,
     over: bool,
@@ -160,19 +185,22 @@ impl Stream {
         let waiting = self.shared.waiting_in.load(Ordering::Acquire);
         // A text larger than the whole buffer passes when it is alone: it would never fit otherwise.
         if bytes > 0 && waiting > 0 && waiting + bytes > self.text_buffer {
-            return Err(SendError::Full);
+            return Err(SendError::Full(command));
         }
         if self.shared.commands.load(Ordering::Acquire) >= COMMANDS_MAX && command != Command::End {
-            return Err(SendError::Full);
+            return Err(SendError::Full(command));
         }
-        self.shared.waiting_in.fetch_add(bytes, Ordering::AcqRel);
+        self.shared.text_taken(bytes);
         self.shared.commands.fetch_add(1, Ordering::AcqRel);
         match self.link.commands.try_send(ToLink::Command(self.context, command)) {
             Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.shared.waiting_in.fetch_sub(bytes, Ordering::AcqRel);
+            Err(mpsc::error::TrySendError::Full(refused)) => {
+                self.shared.text_written(bytes);
                 self.shared.commands.fetch_sub(1, Ordering::AcqRel);
-                Err(SendError::Full)
+                match refused {
+                    ToLink::Command(_, command) => Err(SendError::Full(command)),
+                    ToLink::Open(_) => Err(SendError::Closed),
+                }
             }
             Err(mpsc::error::TrySendError::Closed(_)) => Err(SendError::Closed),
         }
@@ -183,8 +211,13 @@ impl Stream {
         if self.over {
             return Poll::Ready(None);
         }
-        if let Some(event) = ready!(self.events.poll_recv(cx)) {
-            self.shared.waiting_out.fetch_sub(cost(&event), Ordering::SeqCst);
+        if let Some(Waiting { event, since }) = ready!(self.events.poll_recv(cx)) {
+            let cost = cost(&event);
+            self.shared.waiting_out.fetch_sub(cost, Ordering::SeqCst);
+            metrics::unbuffered(Queue::AudioOut, cost);
+            if let Event::Audio(_) = &event {
+                metrics::chunk_delay(since.elapsed());
+            }
             if self.shared.paused.load(Ordering::SeqCst) {
                 self.link.wake();
             }
@@ -245,9 +278,9 @@ mod tests {
         assert!(!outlet.has_room());
         assert_eq!(outlet.push(audio(1)), Pushed::Full);
         outlet.finish(Event::Done);
-        assert_eq!(events.try_recv().map(|e| e.audio_len()), Ok(6));
-        assert_eq!(events.try_recv().map(|e| e.audio_len()), Ok(6));
-        assert_eq!(events.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
+        assert_eq!(events.try_recv().map(|waiting| waiting.event.audio_len()), Ok(6));
+        assert_eq!(events.try_recv().map(|waiting| waiting.event.audio_len()), Ok(6));
+        assert_eq!(events.try_recv().err(), Some(mpsc::error::TryRecvError::Disconnected));
         assert_eq!(shared.last().take(), Some(Event::Done));
     }
 }

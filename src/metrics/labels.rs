@@ -48,7 +48,15 @@ label! {
 
 label! {
     /// How a session showed its key.
-    AuthWay "auth" { Header "header", FirstFrame "first_frame", Open "open", }
+    AuthWay "auth" {
+        Header "header",
+        FirstFrame "first_frame",
+        /// A single-use token among the sub-protocols.
+        Subprotocol "subprotocol",
+        /// A single-use token in the query.
+        QueryToken "query_token",
+        Open "open",
+    }
 }
 
 label! {
@@ -219,6 +227,8 @@ label! {
         Dead "dead",
         UnexpectedData "unexpected_data",
         Faulted "faulted",
+        /// It served the one stream it was for.
+        Spent "spent",
         Drain "drain",
     }
 }

@@ -5,7 +5,9 @@
 //! first is taken, so nobody waits behind another's dial. Slot and seat travel with the stream onto
 //! the link and come back when it is over upstream, not merely when nobody listens any more.
 
+mod dialing;
 mod dials;
+mod seat;
 mod slots;
 mod state;
 
@@ -14,22 +16,20 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use voxrelay_protocol::provider::{Dial, Sharing};
 use voxrelay_protocol::{FaultKind, SynthesisSpec, UpstreamFault};
 
-use self::dials::{Dials, MayDial};
-use self::slots::{Slot, Slots};
-use self::state::{Place, Reach, State, Waiter};
+use self::dials::Dials;
+use self::slots::Slots;
+use self::state::State;
 use crate::config::Upstream;
 use crate::drain::Drain;
 use crate::lease::{Checkout, CheckoutKind, Lease, Reopen};
-use crate::link::{Driver, Link, LinkSettings, Stream};
+use crate::link::LinkSettings;
+use crate::metrics::{CheckoutResult, UpstreamMetrics};
 use crate::transport::{self, Transport};
-
-/// How often spares are looked after when nothing happens.
-const SPARES_EVERY: Duration = Duration::from_secs(30);
 
 /// Why no lease was given.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -69,7 +69,7 @@ pub struct PoolCounts {
 
 type Dialing = Pin<Box<dyn Future<Output = Result<Transport, UpstreamFault>> + Send>>;
 /// How a dial becomes a transport.
-type Dialer = Arc<dyn Fn(Arc<Dial>, Duration) -> Dialing + Send + Sync>;
+type Dialer = Arc<dyn Fn(Arc<Dial>, Duration, Arc<UpstreamMetrics>) -> Dialing + Send + Sync>;
 
 /// The pools of a relay, one per upstream.
 #[derive(Clone)]
@@ -80,8 +80,9 @@ impl Pools {
     /// within a runtime.
     #[must_use]
     pub fn new(upstreams: &[Arc<Upstream>], drain: Drain, stream_buffer: usize, text_buffer: usize) -> Self {
-        let dialer: Dialer =
-            Arc::new(|dial, limit| Box::pin(async move { transport::dial(&dial, limit).await }));
+        let dialer: Dialer = Arc::new(|dial, limit, metrics| {
+            Box::pin(async move { transport::dial(&dial, limit, &metrics).await })
+        });
         Self::with_dialer(upstreams, &drain, stream_buffer, text_buffer, &dialer)
     }
 
@@ -114,12 +115,15 @@ impl Pools {
         spec: SynthesisSpec,
         deadline: Duration,
     ) -> Result<Lease, CheckoutError> {
+        let asked = Instant::now();
         let unknown = || UpstreamFault::new(FaultKind::Refused, "the upstream is not configured");
         let pool = self.0.get(&upstream.name).ok_or_else(unknown)?;
         if pool.drain.has_begun() {
             return Err(CheckoutError::Draining);
         }
-        pool.checkout(Box::new(spec), deadline).await
+        let leased = pool.checkout(Box::new(spec), deadline).await;
+        pool.count_checkout(&leased, asked);
+        leased
     }
 
     /// What the upstream's pool has right now.
@@ -136,6 +140,7 @@ struct Pool {
     dialer: Dialer,
     drain: Drain,
     slots: Slots,
+    metrics: Arc<UpstreamMetrics>,
     state: Mutex<State>,
     /// A link or a dial has ended: whoever waits may try again.
     changed: Notify,
@@ -151,11 +156,12 @@ impl Pool {
         text_buffer: usize,
         dialer: Dialer,
     ) -> Self {
-        let capabilities = upstream.provider.capabilities();
+        let capabilities = upstream.provider.capabilities(&upstream.account);
         let per_link = match capabilities.sharing {
             Sharing::Contexts { per_link } => per_link.max(1),
             Sharing::Lease | Sharing::Once => 1,
         };
+        let metrics = UpstreamMetrics::of(&upstream.name);
         let dials = Dials::new(upstream.pool.dials_per_second, Instant::now());
         Self {
             settings: LinkSettings {
@@ -167,7 +173,8 @@ impl Pool {
             },
             dialer,
             drain: drain.clone(),
-            slots: Slots::new(upstream.streams),
+            slots: Slots::new(upstream.streams, &metrics),
+            metrics,
             state: Mutex::new(State::new(per_link, upstream.pool.max_links.max(1), dials)),
             changed: Notify::new(),
             spares: Notify::new(),
@@ -189,7 +196,7 @@ impl Pool {
         let (seat, kind) = self.seat(&dial, None, until).await?;
         let connected = asked.elapsed().saturating_sub(queued);
         self.spares.notify_one();
-        let reopen = (kind != CheckoutKind::Cold).then(|| self.reopen(dial, spec.clone(), deadline));
+        let reopen = self.reopen(dial, spec.clone(), deadline);
         let stream = seat.open(spec, slot);
         let checkout = Checkout { queued, connected, kind };
         Ok(Lease::new(stream, checkout, reopen, self.settings.text_buffer))
@@ -203,6 +210,7 @@ impl Pool {
             Box::pin(async move {
                 let now = Instant::now();
                 let until = now + deadline;
+                pool.metrics.checkout(CheckoutResult::Stale, Duration::ZERO);
                 let opened = async {
                     let slot = pool.slots.take(until).await?;
                     let (seat, _) = pool.seat(&dial, Some(now), until).await?;
@@ -216,139 +224,14 @@ impl Pool {
         })
     }
 
-    /// A seat on a link for this dial, by `until`.
-    async fn seat(
-        self: &Arc<Self>,
-        dial: &Arc<Dial>,
-        born_after: Option<Instant>,
-        until: Instant,
-    ) -> Result<(Seat, CheckoutKind), CheckoutError> {
-        let mut ticket = match self.join(dial, born_after) {
-            Joined::Seated(seat, kind) => return Ok((seat, kind)),
-            Joined::Waiting(ticket) => ticket,
+    fn count_checkout(&self, leased: &Result<Lease, CheckoutError>, asked: Instant) {
+        let (result, waited) = match leased.as_ref().map(Lease::checkout) {
+            Ok(Checkout { kind: CheckoutKind::Hit, connected, .. }) => (CheckoutResult::Hit, *connected),
+            Ok(Checkout { kind: CheckoutKind::Warm, connected, .. }) => (CheckoutResult::Warm, *connected),
+            Ok(Checkout { kind: CheckoutKind::Cold, connected, .. }) => (CheckoutResult::Cold, *connected),
+            Err(_) => (CheckoutResult::Refused, asked.elapsed()),
         };
-        let mut own: Option<oneshot::Receiver<Result<(), UpstreamFault>>> = None;
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            let again = match own {
-                None => self.try_dial(dial, &mut own)?.unwrap_or(until).min(until),
-                Some(_) => until,
-            };
-            tokio::select! {
-                biased;
-                Ok(seated) = &mut ticket.handed => return Ok(seated),
-                dialed = outcome(&mut own) => {
-                    own = None;
-                    dialed?;
-                }
-                () = changed, if own.is_none() => {}
-                () = sleep_until(again) => {
-                    if Instant::now() >= until {
-                        return Err(self.too_late());
-                    }
-                }
-            }
-        }
-    }
-
-    /// A free seat, or a place in the queue for one.
-    fn join(self: &Arc<Self>, dial: &Arc<Dial>, born_after: Option<Instant>) -> Joined {
-        let mut state = self.state();
-        if let Some(Place { id, link, kind, .. }) = state.take(dial, born_after, Instant::now()) {
-            return Joined::Seated(Seat::new(self, id, link), kind);
-        }
-        let (hand, handed) = oneshot::channel();
-        let number = state.number();
-        state.wait(Waiter { ticket: number, dial: Arc::clone(dial), born_after, hand });
-        Joined::Waiting(Ticket { pool: Arc::clone(self), number, handed })
-    }
-
-    /// Begins a dial if there may be one, else says when to ask again.
-    ///
-    /// # Errors
-    /// Dialling has just failed, and nothing else can bring a link.
-    fn try_dial(
-        self: &Arc<Self>,
-        dial: &Arc<Dial>,
-        own: &mut Option<oneshot::Receiver<Result<(), UpstreamFault>>>,
-    ) -> Result<Option<Instant>, UpstreamFault> {
-        let mut state = self.state();
-        match state.reach(dial, Instant::now()) {
-            Reach::Dial => {
-                drop(state);
-                *own = Some(self.begin_dial(Arc::clone(dial)));
-                Ok(None)
-            }
-            Reach::Not(MayDial::Refused(fault, _)) if !state.has_hope(dial) => Err(fault),
-            Reach::Not(MayDial::At(at) | MayDial::Refused(_, at)) => Ok(Some(at)),
-            Reach::Not(MayDial::Now) | Reach::Full => Ok(None),
-        }
-    }
-
-    fn too_late(&self) -> CheckoutError {
-        let state = self.state();
-        let (limit, used) = state.seats();
-        if used >= limit {
-            return CheckoutError::Slots { limit, used };
-        }
-        CheckoutError::Upstream(UpstreamFault::new(FaultKind::ConnectTimeout, "no link in time"))
-    }
-
-    /// Dials in the background, in the place that was reserved, and goes on to drive the link. It is
-    /// not tied to whoever asked: should that one be served otherwise, the link becomes a spare.
-    fn begin_dial(self: &Arc<Self>, dial: Arc<Dial>) -> oneshot::Receiver<Result<(), UpstreamFault>> {
-        let (tell, told) = oneshot::channel();
-        let pool = Arc::clone(self);
-        self.drain.spawn(async move {
-            let mut reserved = Reserved { pool: &pool, dial: &dial, link: None };
-            let limit = pool.upstream.watchdogs.connect;
-            let dialed = tokio::select! {
-                () = pool.drain.cut_off() => return,
-                dialed = (pool.dialer)(Arc::clone(&dial), limit) => dialed,
-            };
-            match dialed {
-                Ok(transport) => {
-                    let driver = reserved.connected(transport);
-                    let _ = tell.send(Ok(()));
-                    driver.run(pool.drain.clone()).await;
-                }
-                Err(fault) => {
-                    pool.state().dials.failed(&fault, spread(), Instant::now());
-                    let _ = tell.send(Err(fault));
-                }
-            }
-        });
-        told
-    }
-
-    /// Gives free seats to those who wait.
-    fn serve(self: &Arc<Self>) {
-        let mut state = self.state();
-        let now = Instant::now();
-        while let Some((waiter, Place { id, link, kind, .. })) = state.serve(now) {
-            if let Err((seat, _)) = waiter.hand.send((Seat::new(self, id, link), kind)) {
-                // It has just gone; under the lock a seat is given back by hand.
-                seat.defuse();
-                state.give_back(id, now);
-            }
-        }
-    }
-
-    /// Keeps spare links for the dials in use, until the relay goes away.
-    async fn keep_spares(self: Arc<Self>) {
-        loop {
-            let (wanted, again) = self.state().spares(self.upstream.pool.warm, Instant::now());
-            for dial in wanted {
-                drop(self.begin_dial(dial));
-            }
-            let again = again.unwrap_or_else(|| Instant::now() + SPARES_EVERY);
-            tokio::select! {
-                () = self.drain.begun() => return,
-                () = self.spares.notified() => {}
-                () = sleep_until(again) => {}
-            }
-        }
+        self.metrics.checkout(result, waited);
     }
 
     fn counts(&self) -> PoolCounts {
@@ -365,115 +248,6 @@ impl Pool {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The outcome of one's own dial; never, while there is none.
-async fn outcome(
-    own: &mut Option<oneshot::Receiver<Result<(), UpstreamFault>>>,
-) -> Result<(), UpstreamFault> {
-    match own {
-        Some(told) => told.await.unwrap_or(Ok(())),
-        None => std::future::pending().await,
-    }
-}
-
-/// A random number from 0 to 1, for spreading things out in time.
-fn spread() -> f64 {
-    getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
-}
-
-enum Joined {
-    Seated(Seat, CheckoutKind),
-    Waiting(Ticket),
-}
-
-/// A place in the queue for a seat, given up when dropped.
-struct Ticket {
-    pool: Arc<Pool>,
-    number: u64,
-    handed: oneshot::Receiver<(Seat, CheckoutKind)>,
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.pool.state().forget(self.number);
-    }
-}
-
-/// The place of a link in its pool, from the dial to its end, whatever way that comes.
-struct Reserved<'a> {
-    pool: &'a Arc<Pool>,
-    dial: &'a Arc<Dial>,
-    link: Option<u64>,
-}
-
-impl Reserved<'_> {
-    fn connected(&mut self, transport: Transport) -> Driver {
-        let pool = self.pool;
-        let mut settings = pool.settings.clone();
-        // Links that were dialled together must not all grow old together.
-        settings.max_age = settings.max_age.mul_f64(1.0 - 0.2 * spread());
-        let seed = getrandom::u64().unwrap_or_default();
-        let codec = pool.upstream.provider.codec(seed);
-        let (link, driver) = Link::new(transport, codec, &settings);
-        let now = Instant::now();
-        {
-            let mut state = pool.state();
-            state.dials.succeeded();
-            self.link = state.dialed(self.dial, Some(link), now);
-        }
-        pool.serve();
-        driver
-    }
-}
-
-impl Drop for Reserved<'_> {
-    fn drop(&mut self) {
-        {
-            let mut state = self.pool.state();
-            match self.link {
-                Some(id) => state.ended(id),
-                None => drop(state.dialed(self.dial, None, Instant::now())),
-            }
-        }
-        self.pool.changed.notify_waiters();
-        self.pool.spares.notify_one();
-    }
-}
-
-/// A seat on a link, free again when dropped.
-struct Seat {
-    pool: Option<Arc<Pool>>,
-    id: u64,
-    link: Arc<Link>,
-}
-
-impl Seat {
-    fn new(pool: &Arc<Pool>, id: u64, link: Arc<Link>) -> Self {
-        link.promise();
-        Self { pool: Some(Arc::clone(pool)), id, link }
-    }
-
-    /// Opens a stream that holds this seat and the slot for as long as the vendor works for it.
-    fn open(self, spec: Box<SynthesisSpec>, slot: Slot) -> Stream {
-        let link = Arc::clone(&self.link);
-        link.open(spec, Box::new((self, slot)))
-    }
-
-    /// Drops the seat without giving it back to the pool.
-    fn defuse(mut self) {
-        self.pool = None;
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.link.release();
-        if let Some(pool) = self.pool.take() {
-            pool.state().give_back(self.id, Instant::now());
-            pool.serve();
-        }
     }
 }
 

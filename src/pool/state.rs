@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use voxrelay_protocol::provider::Dial;
 
-use super::Seat;
 use super::dials::{Dials, MayDial};
+use super::seat::Seat;
 use crate::lease::CheckoutKind;
 use crate::link::Link;
 

@@ -74,6 +74,13 @@ pub fn offers_protocol(headers: &HeaderMap, protocol: &str) -> bool {
     has_token(headers, header::SEC_WEBSOCKET_PROTOCOL, protocol)
 }
 
+/// The rest of the first sub-protocol that begins like that.
+pub fn offered(headers: &HeaderMap, prefix: &str) -> Option<String> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let mut names = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    names.find_map(|name| name.trim().strip_prefix(prefix).map(str::to_owned))
+}
+
 fn single(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

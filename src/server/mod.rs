@@ -1,10 +1,12 @@
 //! The public listener: what is where, and who may come in.
 
+mod body;
 mod gate;
 mod info;
 mod problem;
 mod speech;
 mod stream;
+mod tokens;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -31,6 +33,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/speech", post(speech::speech))
         .route("/v1/me", get(info::me))
         .route("/v1/voices", get(info::voices))
+        .route("/v1/tokens", post(tokens::issue))
         .route("/healthz", get(|| async { "ok\n" }))
         .fallback(|id: RequestId| async move {
             let fault = Fault::new(FaultCode::InvalidRequest, "there is nothing at this path");

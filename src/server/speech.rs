@@ -21,7 +21,7 @@ use voxrelay_protocol::{
 };
 
 use super::problem::{Problem, RequestId};
-use super::{refuse, require, source};
+use super::{body, refuse, require, source};
 use crate::app::{App, Place};
 use crate::auth::Caller;
 use crate::metrics;
@@ -31,8 +31,6 @@ use crate::session::converse;
 /// Pieces of audio between the session and the answer's body. Full: the session takes no more from
 /// its stream, which is the backpressure; metric `backpressure_seconds_total`.
 const PIECES: usize = 8;
-/// How long a request's body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Speaks a text; the audio is sent as it is made.
 pub async fn speech(
@@ -69,16 +67,12 @@ async fn run(mut client: HttpClient, caller: Arc<Caller>, app: App, place: Place
 
 /// What is asked for: the fields of `start` and `text`.
 async fn read(app: &App, request: Request) -> Result<(Start, String), Fault> {
-    let text_limit = app.config.limits.text_buffer;
+    let limits = &app.config.limits;
+    let text_limit = limits.text_buffer;
     // Every character may be escaped, and the other fields are short.
     let limit = text_limit * 6 + 16 * 1024;
-    let body = axum::body::to_bytes(request.into_body(), limit);
-    let body = tokio::time::timeout(BODY_TIMEOUT, body)
-        .await
-        .map_err(|_| Fault::invalid("body", "did not arrive in time"))?
-        .map_err(|_| Fault::new(FaultCode::TextTooLong, format!("the body is larger than {limit} bytes")))?;
-    let text = std::str::from_utf8(&body).map_err(|_| Fault::invalid("body", "is not UTF-8"))?;
-    let mut fields = Fields::parse(text)?;
+    let text = body::read(request, limit, limits).await?;
+    let mut fields = Fields::parse(&text)?;
     let mut start = fields.start()?;
     // One answer carries one stream: there is nothing to tell apart.
     start.framing = Framing::Raw;
@@ -94,18 +88,18 @@ async fn read(app: &App, request: Request) -> Result<(Start, String), Fault> {
 /// status of its own, one after it cuts the body short.
 async fn answer(mut body: mpsc::Receiver<Piece>, format: AudioFormat, id: &RequestId) -> Response {
     let first = match body.recv().await {
-        Some(Piece::Audio(audio)) => Some(audio),
-        Some(Piece::End) => None,
         Some(Piece::Broken(fault)) => return Problem::new(fault, id).into_response(),
+        Some(piece) => piece,
         None => {
             return Problem::new(Fault::new(FaultCode::Internal, "the stream was lost"), id).into_response();
         }
     };
-    let stream = futures_util::stream::unfold((first, body), |(first, mut body)| async move {
-        if let Some(audio) = first {
-            return Some((Ok(audio), (None, body)));
-        }
-        match body.recv().await {
+    let stream = futures_util::stream::unfold((Some(first), body), |(first, mut body)| async move {
+        let piece = match first {
+            Some(piece) => Some(piece),
+            None => body.recv().await,
+        };
+        match piece {
             Some(Piece::Audio(audio)) => Some((Ok(audio), (None, body))),
             Some(Piece::End) => None,
             // Cutting the chunked body is the only honest way to say that the audio is not whole.

@@ -4,23 +4,20 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use voxrelay_protocol::request::Credential;
 use voxrelay_protocol::vendor::native::dialect::Native;
 use voxrelay_protocol::{Fault, FaultCode};
 
 use super::problem::{Problem, RequestId};
 use super::{Head, authenticate, gate, refuse, source};
 use crate::app::App;
-use crate::metrics::{self, UpgradeResult};
-use crate::outbox::Metered;
-use crate::session::{Greeting, SocketClient, serve, websocket_config};
+use crate::auth::TOKEN_PREFIX;
+use crate::metrics::{self, AuthWay, UpgradeResult};
+use crate::session::{Greeting, Shown, SocketClient, serve};
 
 /// The native protocol's name among WebSocket sub-protocols.
 const PROTOCOL: &str = "voxrelay.v1";
@@ -49,14 +46,11 @@ async fn admit(app: App, from: IpAddr, id: RequestId, mut request: Request) -> R
         return Err(refuse(fault, &id));
     }
     let place = app.admit().map_err(|fault| refuse(fault, &id))?;
-    let head = authenticate(&app, request.headers(), request.uri(), from).await;
-    let caller = match head.map_err(|fault| refuse(fault, &id))? {
-        Head::Caller(caller, took) => Some((caller, took)),
-        Head::Nothing => None,
-    };
+    let shown = shown(&app, request.headers(), request.uri(), from).await;
+    let credential = shown.map_err(|fault| refuse(fault, &id))?;
     let chosen = gate::offers_protocol(request.headers(), PROTOCOL);
     let upgraded = hyper::upgrade::on(&mut request);
-    let greeting = Greeting { request_id: id.as_str().to_owned(), source: from, caller, place };
+    let greeting = Greeting { request_id: id.as_str().to_owned(), source: from, credential, place };
     let tasks = app.drain.clone();
     tasks.spawn(async move {
         // A client that leaves before the answer has no session to speak of.
@@ -67,16 +61,31 @@ async fn admit(app: App, from: IpAddr, id: RequestId, mut request: Request) -> R
     Ok(switching(&accept, chosen))
 }
 
-/// The plain socket again, without the HTTP machinery around it.
+/// Who is calling, as far as the upgrade tells. The first that is there counts: the header, a token
+/// among the sub-protocols, one in the query. A key is no token and is refused in both.
+async fn shown(app: &App, headers: &HeaderMap, uri: &Uri, from: IpAddr) -> Result<Shown, Fault> {
+    let token = |text: &str| text.starts_with(TOKEN_PREFIX).then(|| Credential::new(text));
+    let in_head = headers.contains_key(header::AUTHORIZATION) || app.auth.open_caller().is_some();
+    if !in_head && let Some(bearer) = gate::offered(headers, "bearer.") {
+        let detail = "a key does not belong among the sub-protocols: get a single-use token for it";
+        let refused = || Fault::new(FaultCode::InvalidCredentials, detail);
+        return Ok(Shown::Token(token(&bearer).ok_or_else(refused)?, AuthWay::Subprotocol));
+    }
+    let pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
+    if !in_head && let Some(token) = pairs.filter_map(|pair| pair.strip_prefix("token=")).find_map(token) {
+        return Ok(Shown::Token(token, AuthWay::QueryToken));
+    }
+    Ok(match authenticate(app, headers, uri, from).await? {
+        Head::Caller(caller, took) => Shown::Caller(caller, took),
+        Head::Nothing => Shown::Nothing,
+    })
+}
+
 async fn begin(upgraded: Upgraded, greeting: Greeting, app: App) {
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
-    let early = parts.read_buf.to_vec();
-    let socket = Metered::new(parts.io.into_inner());
-    let config = websocket_config(&app.config.limits);
-    let socket = WebSocketStream::from_partially_read(socket, early, Role::Server, Some(config)).await;
     let dialect = Box::new(Native::new(greeting.request_id.clone()));
-    let client = SocketClient::new(socket, dialect, &app.config.limits);
-    serve(client, greeting, app).await;
+    if let Some(client) = SocketClient::upgraded(upgraded, dialect, &app.config.limits).await {
+        serve(client, greeting, app).await;
+    }
 }
 
 fn switching(accept: &str, protocol: bool) -> Response {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use voxrelay_protocol::reply::{Limits, Ready};
-use voxrelay_protocol::request::Request;
-use voxrelay_protocol::{Fault, FaultCode, Reply};
+use voxrelay_protocol::request::Credential;
+use voxrelay_protocol::{Fault, FaultCode, Reply, Request};
 
 use super::client::{Client, Incoming};
 use super::socket::{Abort, SocketClient};
@@ -24,10 +24,20 @@ pub struct Greeting {
     pub request_id: String,
     /// Where the client is.
     pub source: IpAddr,
-    /// The caller, if the upgrade carried a good key.
-    pub caller: Option<(Arc<Caller>, Duration)>,
+    /// What the upgrade said about who is calling.
+    pub credential: Shown,
     /// The session's place among all.
     pub place: Place,
+}
+
+/// What a client has shown with its upgrade.
+pub enum Shown {
+    /// A good key; how long its check took.
+    Caller(Arc<Caller>, Duration),
+    /// A single-use token, judged after the upgrade: a browser cannot read the answer to a refused one.
+    Token(Credential, metrics::AuthWay),
+    /// Nothing yet: the first frame must say it.
+    Nothing,
 }
 
 /// One client's life: greet, converse, close. Counted from begin to end on every path.
@@ -57,7 +67,12 @@ where
             client.close(code, &format!("{reason} {}", greeting.request_id)).await;
         }
         Ended::Gone if by == metrics::ClosedBy::Client => client.close(1000, "").await,
-        Ended::Gone | Ended::Stalled => client.abort(),
+        Ended::Gone => client.abort(),
+        Ended::Stalled => {
+            let fault = Fault::new(FaultCode::SlowConsumer, "the client does not read what it is sent");
+            let reason = format!("{} {}", fault.code.as_str(), greeting.request_id);
+            client.give_up(fault, 1008, &reason).await;
+        }
     }
     metrics::session_closed(code, by, began.elapsed());
     tracing::debug!(request_id = %greeting.request_id, ?ended, "session over");
@@ -89,35 +104,17 @@ async fn greet<S>(
 where
     S: AsyncRead + AsyncWrite + Abort + Unpin,
 {
-    if let Some((caller, took)) = &greeting.caller {
-        let way = if caller.key.is_none() { metrics::AuthWay::Open } else { metrics::AuthWay::Header };
-        return Ok((caller.clone(), *took, way));
-    }
-    let _stranger = app.admit_stranger(greeting.source).map_err(|fault| NotGreeted::Refused(fault, 1013))?;
-    let limit = app.config.auth.first_frame_timeout;
-    let first = std::future::poll_fn(|cx| {
-        if matches!(client.poll_flush(cx), Poll::Ready(Err(_))) {
-            return Poll::Ready(Incoming::Gone);
+    let (token, way) = match &greeting.credential {
+        Shown::Caller(caller, took) => {
+            let way = if caller.key.is_none() { metrics::AuthWay::Open } else { metrics::AuthWay::Header };
+            return Ok((caller.clone(), *took, way));
         }
-        client.poll_incoming(cx)
-    });
-    let token = match tokio::time::timeout(limit, first).await {
-        Err(_) => {
-            let fault = Fault::new(FaultCode::AuthTimeout, "the first frame did not come in time");
-            return Err(NotGreeted::Refused(fault, 3008));
-        }
-        Ok(Incoming::Request(Ok(Request::Auth(token)))) => token,
-        Ok(Incoming::Request(_)) => {
-            let fault =
-                Fault::new(FaultCode::MissingCredentials, "the first frame must be auth with a token");
-            return Err(NotGreeted::Refused(fault, 3000));
-        }
-        Ok(Incoming::Violation(fault, code)) => return Err(NotGreeted::Refused(fault, code)),
-        Ok(Incoming::Gone) => return Err(NotGreeted::Gone),
+        Shown::Token(token, way) => (token.clone(), *way),
+        Shown::Nothing => (first_frame(client, greeting, app).await?, metrics::AuthWay::FirstFrame),
     };
     let began = Instant::now();
     match app.check(Some(&token), greeting.source).await {
-        Ok(caller) => Ok((caller, began.elapsed(), metrics::AuthWay::FirstFrame)),
+        Ok(caller) => Ok((caller, began.elapsed(), way)),
         Err(fault) => {
             let code = match fault.code {
                 FaultCode::Forbidden => 3003,
@@ -127,6 +124,39 @@ where
             };
             Err(NotGreeted::Refused(fault, code))
         }
+    }
+}
+
+/// The credential in the first frame. Later frames stay in the socket until the key is known.
+async fn first_frame<S>(
+    client: &mut SocketClient<S>,
+    greeting: &Greeting,
+    app: &App,
+) -> Result<Credential, NotGreeted>
+where
+    S: AsyncRead + AsyncWrite + Abort + Unpin,
+{
+    let _stranger = app.admit_stranger(greeting.source).map_err(|fault| NotGreeted::Refused(fault, 1013))?;
+    let limit = app.config.auth.first_frame_timeout;
+    let first = std::future::poll_fn(|cx| {
+        if matches!(client.poll_flush(cx), Poll::Ready(Err(_))) {
+            return Poll::Ready(Incoming::Gone);
+        }
+        client.poll_incoming(cx)
+    });
+    match tokio::time::timeout(limit, first).await {
+        Err(_) => {
+            let fault = Fault::new(FaultCode::AuthTimeout, "the first frame did not come in time");
+            Err(NotGreeted::Refused(fault, 3008))
+        }
+        Ok(Incoming::Request(Ok(Request::Auth(token)))) => Ok(token),
+        Ok(Incoming::Request(_)) => {
+            let fault =
+                Fault::new(FaultCode::MissingCredentials, "the first frame must be auth with a token");
+            Err(NotGreeted::Refused(fault, 3000))
+        }
+        Ok(Incoming::Violation(fault, code)) => Err(NotGreeted::Refused(fault, code)),
+        Ok(Incoming::Gone) => Err(NotGreeted::Gone),
     }
 }
 

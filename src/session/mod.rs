@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 use voxrelay_protocol::session::{Action, Session, Settings};
-use voxrelay_protocol::{Event, Fault, FaultCode};
+use voxrelay_protocol::{Event, Fault, FaultCode, Reply};
 
 use client::{Client, Incoming, Lost};
-pub use greet::{Greeting, serve};
+pub use greet::{Greeting, Shown, serve};
 pub use socket::{Abort, SocketClient, websocket_config};
 use streams::{Checked, Streams};
 
@@ -58,7 +58,7 @@ pub async fn converse(
     dialect: metrics::Dialect,
     auth: Duration,
 ) -> Ended {
-    let mut session = Session::new(settings(app, auth), Instant::now().into_std());
+    let mut session = Session::new(settings(app, caller, auth), Instant::now().into_std());
     let mut streams = Streams::new(app.clone(), caller.clone(), dialect);
     let mut waits = Waits { timer: Box::pin(tokio::time::sleep(Duration::MAX)), blocked: false };
     let mut drain = pin!(app.drain.begun());
@@ -84,18 +84,19 @@ pub async fn converse(
             waits.poll_input(cx, client, &mut session, &mut streams)
         })
         .await;
-        if let Some(ended) = take(input, &mut session, app) {
+        let since = Instant::now();
+        if let Some(ended) = take(input, since, &mut session, app) {
             session.on_gone();
-            obey(&mut session, &mut streams, client);
+            obey(since, &mut session, &mut streams, client);
             return ended;
         }
-        if let Some(ended) = obey(&mut session, &mut streams, client) {
+        if let Some(ended) = obey(since, &mut session, &mut streams, client) {
             return ended;
         }
     }
 }
 
-fn settings(app: &App, auth: Duration) -> Settings {
+fn settings(app: &App, caller: &Caller, auth: Duration) -> Settings {
     let limits = &app.config.limits;
     Settings {
         streams: limits.session_streams,
@@ -105,12 +106,13 @@ fn settings(app: &App, auth: Duration) -> Settings {
         idle: limits.idle_timeout,
         text_idle: limits.text_idle,
         auth,
+        keyless: caller.key.is_none(),
     }
 }
 
 /// Hands one input to the session; `Some` when there is nobody left to talk to.
-fn take(input: Input, session: &mut Session, app: &App) -> Option<Ended> {
-    let now = Instant::now().into_std();
+fn take(input: Input, since: Instant, session: &mut Session, app: &App) -> Option<Ended> {
+    let now = since.into_std();
     match input {
         Input::Client(Incoming::Request(request)) => session.on_request(now, request),
         Input::Client(Incoming::Violation(fault, code)) => session.on_end(&fault, code),
@@ -141,14 +143,24 @@ fn take(input: Input, session: &mut Session, app: &App) -> Option<Ended> {
 }
 
 /// Does what the session asks for, until it asks for nothing more.
-fn obey(session: &mut Session, streams: &mut Streams, client: &mut impl Client) -> Option<Ended> {
+fn obey(
+    since: Instant,
+    session: &mut Session,
+    streams: &mut Streams,
+    client: &mut impl Client,
+) -> Option<Ended> {
     while let Some(action) = session.poll_action() {
         let now = || Instant::now().into_std();
         match action {
-            Action::Reply(reply) => client.tell(&reply),
+            Action::Reply(reply) => {
+                client.tell(&reply);
+                if let Reply::Cancelled(..) = reply {
+                    metrics::cancelled(metrics::CancelStep::Ack, since.elapsed());
+                }
+            }
             Action::Upstream { index, command } => {
                 if let Err(command) = streams.send(index, command) {
-                    session.on_full(index, command);
+                    session.on_full(now(), index, command);
                 }
             }
             Action::Admit { index, start } => match streams.admit(index, &start) {

@@ -1,16 +1,19 @@
 //! A client on a WebSocket: its frames become requests, replies become its frames.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::Stream;
-use tokio::io::{AsyncRead, AsyncWrite};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 use voxrelay_protocol::dialect::ClientDialect;
 use voxrelay_protocol::{Fault, FaultCode, Frame, FrameRef, Reply};
 
@@ -21,6 +24,8 @@ use crate::outbox::{Metered, Outbox, ROOM};
 
 /// How long a client may take to answer our close before it is reset.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes taken at once from a client that is not listened to any more.
+const SCRAP: usize = 1024;
 
 /// The settings of a client's WebSocket; the library's defaults cost 128 KiB a session.
 #[must_use]
@@ -28,7 +33,8 @@ pub fn websocket_config(limits: &Limits) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(4 * 1024)
         .write_buffer_size(ROOM)
-        .max_write_buffer_size(ROOM * 8)
+        // The outbox is the bound: it hands over no more than `ROOM` and one message at a time.
+        .max_write_buffer_size(usize::MAX)
         .max_message_size(Some(limits.message_bytes))
         .max_frame_size(Some(limits.message_bytes))
 }
@@ -39,7 +45,7 @@ pub trait Abort {
     fn reset_on_close(&self);
 }
 
-impl Abort for tokio::net::TcpStream {
+impl Abort for TcpStream {
     fn reset_on_close(&self) {
         // A socket that is already gone cannot be reset; there is nothing left to do about it.
         let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
@@ -64,6 +70,23 @@ pub struct SocketClient<S> {
     heartbeat: Pin<Box<Sleep>>,
     pinged: bool,
     closed_by_peer: Option<u16>,
+}
+
+impl SocketClient<TcpStream> {
+    /// Speaks `dialect` over a connection of our own listener that has been upgraded: the plain
+    /// socket again, without the HTTP machinery around it. `None` for any other connection.
+    pub async fn upgraded(
+        upgraded: Upgraded,
+        dialect: Box<dyn ClientDialect>,
+        limits: &Limits,
+    ) -> Option<Self> {
+        let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+        let early = parts.read_buf.to_vec();
+        let socket = Metered::new(parts.io.into_inner());
+        let config = Some(websocket_config(limits));
+        let socket = WebSocketStream::from_partially_read(socket, early, Role::Server, config).await;
+        Some(Self::new(socket, dialect, limits))
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
@@ -100,25 +123,42 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
         self.closed_by_peer
     }
 
-    /// Says goodbye with a code and a short reason, waits a moment for the answer, and lets go.
+    /// Says goodbye with a code and a short reason, waits a moment for the answer, and lets go. A client
+    /// that has said goodbye first has had its answer.
     pub async fn close(mut self, code: u16, reason: &str) {
+        if self.closed_by_peer.is_some() {
+            return;
+        }
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.to_owned().into() };
         self.outbox.push_control(Message::Close(Some(frame)));
-        let goodbye = std::future::poll_fn(|cx| {
-            if let Poll::Ready(Err(lost)) = self.outbox.poll_flush(&mut self.socket, cx) {
-                return Poll::Ready(Err(lost));
-            }
-            loop {
-                match Pin::new(&mut self.socket).poll_next(cx) {
-                    Poll::Ready(Some(Ok(_))) => {}
-                    Poll::Ready(_) => return Poll::Ready(Ok(())),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-        });
-        if !matches!(tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await, Ok(Ok(()))) {
+        if !matches!(tokio::time::timeout(CLOSE_TIMEOUT, self.goodbye()).await, Ok(Ok(()))) {
             self.socket.get_ref().inner().reset_on_close();
         }
+    }
+
+    /// Writes what is queued, waits for the peer's own close, and ends the connection. What a broken
+    /// peer still sends is read and thrown away: closing over it would reset the connection, and a
+    /// reset may overtake our last words.
+    async fn goodbye(&mut self) -> Result<(), Lost> {
+        std::future::poll_fn(|cx| {
+            ready!(self.outbox.poll_flush(&mut self.socket, cx))?;
+            while let Some(Ok(_)) = ready!(Pin::new(&mut self.socket).poll_next(cx)) {}
+            Poll::Ready(Ok(()))
+        })
+        .await?;
+        let socket = self.socket.get_mut();
+        socket.shutdown().await.map_err(|_| Lost::Gone)?;
+        let mut scrap = [0; SCRAP];
+        while socket.read(&mut scrap).await.map_err(|_| Lost::Gone)? > 0 {}
+        Ok(())
+    }
+
+    /// Gives up on a client that does not read, with a last word should it still do so: what it was
+    /// sent so far is whole frames, then this fault, then the close.
+    pub async fn give_up(mut self, fault: Fault, code: u16, reason: &str) {
+        self.outbox.abandon();
+        self.tell(&Reply::Error { stream: None, fault, ended: false });
+        self.close(code, reason).await;
     }
 
     /// Cuts the connection.
@@ -132,10 +172,12 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
         self.pinged = false;
         match message {
             Message::Text(text) => {
-                if let Err(wait) = self.messages.take(now.into_std()) {
-                    self.resume_reading = Some(Box::pin(tokio::time::sleep(wait)));
-                }
+                self.meter(now);
                 Some(Incoming::Request(self.dialect.decode(FrameRef::Text(text.as_str()))))
+            }
+            Message::Binary(bytes) if self.dialect.takes_binary() => {
+                self.meter(now);
+                Some(Incoming::Request(self.dialect.decode(FrameRef::Binary(&bytes))))
             }
             Message::Binary(_) => {
                 Some(Incoming::Violation(Fault::invalid("message", "must be a text frame"), 1003))
@@ -150,6 +192,13 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
                 None
             }
             Message::Frame(_) => None,
+        }
+    }
+
+    /// Who sends too fast is read later.
+    fn meter(&mut self, now: Instant) {
+        if let Err(wait) = self.messages.take(now.into_std()) {
+            self.resume_reading = Some(Box::pin(tokio::time::sleep(wait)));
         }
     }
 

@@ -3,18 +3,22 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use voxrelay_protocol::request::Start;
 use voxrelay_protocol::session::{Outcome, RouteFacts, StreamEnd};
-use voxrelay_protocol::{Command, Event, Fault, FaultCode, QuotaScope, Refusal, UpstreamFault};
+use voxrelay_protocol::{
+    AudioFormat, Command, Event, Fault, FaultCode, FaultKind, QuotaScope, Refusal, UpstreamFault,
+};
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::lease::{CheckoutKind, Lease, SendError};
-use crate::metrics::{self, UpstreamMetrics};
+use crate::metrics::{self, Playback, UpstreamMetrics};
 use crate::pool::CheckoutError;
 use crate::quota::Permit;
-use crate::store::Usage;
 use crate::voices::{self, Plan};
 
 type Pending = Pin<Box<dyn Future<Output = Result<Lease, CheckoutError>> + Send>>;
@@ -31,6 +35,7 @@ pub struct Streams {
 struct Holding {
     index: u16,
     permit: Permit,
+    _counted: (metrics::Held, Option<metrics::Held>),
     plans: Vec<Plan>,
     route: usize,
     checkout: Option<Pending>,
@@ -40,7 +45,8 @@ struct Holding {
 
 /// What is counted while a stream runs on an upstream.
 struct Running {
-    upstream: Arc<UpstreamMetrics>,
+    playback: Playback,
+    format: AudioFormat,
     _stream: metrics::Held,
 }
 
@@ -58,7 +64,17 @@ impl Streams {
         let plans = voices::plan(&self.app.config, &self.caller, start)?;
         let permit = self.app.quota.acquire(&self.caller)?;
         let facts = plans.iter().map(Plan::facts).collect();
-        let holding = Holding { index, permit, plans, route: 0, checkout: None, lease: None, running: None };
+        let counted = (metrics::lease_taken(), start.pace.map(|_| metrics::paced_stream()));
+        let holding = Holding {
+            index,
+            permit,
+            _counted: counted,
+            plans,
+            route: 0,
+            checkout: None,
+            lease: None,
+            running: None,
+        };
         self.open.push(holding);
         Ok(facts)
     }
@@ -69,6 +85,11 @@ impl Streams {
         let pools = self.app.pools.clone();
         let Some(holding) = self.holding(index) else { return };
         let Some(plan) = holding.plans.get(route).cloned() else { return };
+        if let Some(left) = holding.plans.get(holding.route).filter(|_| route != holding.route) {
+            let (from, to) =
+                (UpstreamMetrics::of(&left.upstream.name), UpstreamMetrics::of(&plan.upstream.name));
+            metrics::failover(&from, &to, metrics::Phase::BeforeAudio);
+        }
         holding.route = route;
         holding.checkout =
             Some(Box::pin(async move { pools.checkout(&plan.upstream, plan.spec, deadline).await }));
@@ -82,9 +103,9 @@ impl Streams {
         let Some(lease) = self.holding(index).and_then(|holding| holding.lease.as_mut()) else {
             return Ok(());
         };
-        match lease.send(command.clone()) {
+        match lease.send(command) {
             Ok(()) => Ok(()),
-            Err(SendError::Full) => Err(command),
+            Err(SendError::Full(command)) => Err(command),
             // The link is gone: its last event says so, and decides what happens next.
             Err(SendError::Closed) => Ok(()),
         }
@@ -98,6 +119,7 @@ impl Streams {
         holding.running = None;
         let from = holding.plans.get(holding.route).map(|plan| plan.upstream.clone());
         if let Some(upstream) = from {
+            count_silence(&UpstreamMetrics::of(&upstream.name), fault.kind);
             tracing::warn!(
                 upstream = %upstream.name,
                 kind = fault.kind.as_str(),
@@ -127,18 +149,8 @@ impl Streams {
         if let Some(code) = end.code {
             metrics::stream_failed(code);
         }
-        self.note_use(end);
+        self.app.note_use(&self.caller, end);
         drop(holding.permit);
-    }
-
-    /// What was refused used nothing; open mode has no key to count for.
-    fn note_use(&self, end: &StreamEnd) {
-        let Some(key) = self.caller.key.as_deref() else { return };
-        if end.outcome != Outcome::Refused {
-            let used = Usage { characters: end.characters, audio_ms: end.audio_ms, streams: 1 };
-            self.app.ledger.note(key, used);
-            metrics::usage_recorded();
-        }
     }
 
     fn count_refused(&self, end: &StreamEnd) {
@@ -180,6 +192,9 @@ impl Streams {
             }
             if let Poll::Ready(Some(event)) = lease.poll_event(cx) {
                 self.next = at + 1;
+                if let (Event::Audio(audio), Some(running)) = (&event, &mut holding.running) {
+                    running.heard(audio.len());
+                }
                 return Poll::Ready((holding.index, event));
             }
         }
@@ -211,8 +226,9 @@ impl Holding {
                 };
                 if let Some(plan) = self.plans.get(self.route) {
                     let upstream = UpstreamMetrics::of(&plan.upstream.name);
-                    let stream = upstream.stream_started();
-                    self.running = Some(Running { upstream, _stream: stream });
+                    let _stream = upstream.stream_started();
+                    let format = plan.spec.format;
+                    self.running = Some(Running { playback: Playback::new(upstream), format, _stream });
                 }
                 self.lease = Some(lease);
                 Checked::Leased(facts)
@@ -229,6 +245,29 @@ impl Holding {
                 Checked::Refused(Fault::new(FaultCode::Draining, "the relay is going away"))
             }
         }
+    }
+}
+
+impl Running {
+    fn heard(&mut self, bytes: usize) {
+        let per_second = self.format.bytes_per_second().unwrap_or(u64::MAX).max(1);
+        let length = Duration::from_micros(bytes as u64 * 1_000_000 / per_second);
+        self.playback.chunk(Instant::now().into_std(), length);
+        metrics::audio_bytes(metrics::Direction::Out, bytes);
+    }
+}
+
+/// Silence is judged by the session: nobody before it has counted these.
+fn count_silence(upstream: &UpstreamMetrics, kind: FaultKind) {
+    let watchdog = match kind {
+        FaultKind::FirstAudio => Some(metrics::Watchdog::FirstAudio),
+        FaultKind::Stalled => Some(metrics::Watchdog::Gap),
+        FaultKind::NoAudio => None,
+        _ => return,
+    };
+    upstream.fault(kind);
+    if let Some(watchdog) = watchdog {
+        upstream.watchdog_fired(watchdog);
     }
 }
 
@@ -249,6 +288,6 @@ fn came(kind: CheckoutKind) -> metrics::Checkout {
     }
 }
 
-fn millis(ms: f64) -> std::time::Duration {
-    std::time::Duration::from_secs_f64((ms / 1e3).max(0.0))
+fn millis(ms: f64) -> Duration {
+    Duration::from_secs_f64((ms / 1e3).max(0.0))
 }

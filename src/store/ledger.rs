@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::time::Instant;
+
 use super::{Store, StoreError, Usage, UsageRecord};
 use crate::drain::Drain;
+use crate::metrics::{self, StoreOp};
 
 /// How often what was noted is written.
 const BEAT: Duration = Duration::from_secs(1);
@@ -83,7 +86,9 @@ impl Ledger {
             return Ok(());
         }
         let batch: Vec<_> = sums.into_iter().map(|(key, (used, at))| UsageRecord { key, used, at }).collect();
+        let began = Instant::now();
         let written = self.store.add_usage(&batch).await;
+        metrics::store_used(StoreOp::Write, began.elapsed(), written.is_ok());
         if written.is_err() {
             let mut open = self.open();
             for UsageRecord { key, used, at } in &batch {

@@ -9,12 +9,14 @@ use std::time::Duration;
 use sqlx::SqlitePool;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use tokio::time::Instant;
 use voxrelay_protocol::request::Credential;
 
 use super::error::{code, sqlite_code};
 use super::{Store, StoreError};
 use crate::config::Config;
 use crate::keys::{KeyHash, Pepper};
+use crate::metrics::{self, StoreOp};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
 
@@ -33,7 +35,10 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub async fn from_config(config: &Config) -> Result<Self, StoreError> {
-        Self::open(&config.store.path, config.auth.pepper.as_ref()).await
+        let began = Instant::now();
+        let store = Self::open(&config.store.path, config.auth.pepper.as_ref()).await;
+        metrics::store_used(StoreOp::Open, began.elapsed(), store.is_ok());
+        store
     }
 
     /// Opens the store at `path` and brings its schema up to date. A new one is made where there is

@@ -13,6 +13,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use voxrelay_protocol::provider::Dial;
 use voxrelay_protocol::{FaultKind, Frame, FrameRef, UpstreamFault};
 
+use crate::metrics::UpstreamMetrics;
+
 /// What arrived, still in the transport's own buffer.
 #[derive(Debug, Clone)]
 pub enum Incoming {
@@ -55,14 +57,20 @@ pub trait Wire:
 /// A dialled connection.
 pub type Transport = Box<dyn Wire>;
 
-/// Connects, within `limit` altogether.
+/// Connects, within `limit` altogether. How long each phase took is counted.
 ///
 /// # Errors
 /// Which step failed, as a kind of the closed list.
-pub async fn dial(dial: &Dial, limit: Duration) -> Result<Transport, UpstreamFault> {
+pub async fn dial(
+    dial: &Dial,
+    limit: Duration,
+    metrics: &UpstreamMetrics,
+) -> Result<Transport, UpstreamFault> {
     match dial {
         Dial::WebSocket { url, headers } => {
-            let socket = websocket::dial(url, headers, limit).await?;
+            let socket =
+                websocket::dial_timed(url, headers, limit, &|phase, time| metrics.dial_phase(phase, time))
+                    .await?;
             Ok(Box::new(socket))
         }
         Dial::VoiceWorker => {

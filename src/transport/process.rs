@@ -1,7 +1,7 @@
 //! The way to the embedded voice: a child process and two pipes, as a stream and sink of frames.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::OnceLock;
@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use super::{Incoming, Wire};
 use bytes::{Buf, BufMut, BytesMut};
 use futures_util::{Sink, Stream};
+use tempfile::TempDir;
 use tokio::io::Join;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio_util::codec::{Decoder, Encoder, Framed};
@@ -35,25 +36,23 @@ pub async fn dial_worker() -> Result<WorkerTransport, UpstreamFault> {
     // Starting a process takes about a millisecond in which a thread of the runtime would serve
     // nobody else.
     let spawned = tokio::task::spawn_blocking(spawn).await;
-    let Ok(Ok(mut child)) = spawned else { return Err(refused("the voice worker does not start")) };
+    let Ok(Ok((mut child, folder))) = spawned else { return Err(refused("the voice worker does not start")) };
     let (Some(stdout), Some(stdin)) = (child.stdout.take(), child.stdin.take()) else {
         return Err(refused("the voice worker has no pipes"));
     };
-    Ok(WorkerTransport { frames: Framed::new(tokio::io::join(stdout, stdin), PipeCodec), child })
+    Ok(WorkerTransport { frames: Framed::new(tokio::io::join(stdout, stdin), PipeCodec), child, folder })
 }
 
-fn spawn() -> io::Result<Child> {
+fn spawn() -> io::Result<(Child, TempDir)> {
+    let folder = tempfile::Builder::new().prefix("voxrelay-worker-").tempdir()?;
     let mut command = Command::new(program()?);
     command.arg("voice-worker").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     // The worker parses what clients send: it gets nothing that it could give away. Files and
     // sockets of the relay are closed on exec by the standard library.
-    command.env_clear().kill_on_drop(true);
-    if let Some(folder) = std::env::var_os("TMPDIR") {
-        command.env("TMPDIR", folder);
-    }
+    command.env_clear().env("TMPDIR", folder.path()).kill_on_drop(true);
     #[cfg(unix)]
     command.arg0("voxrelay");
-    command.spawn()
+    Ok((command.spawn()?, folder))
 }
 
 fn program() -> io::Result<PathBuf> {
@@ -70,9 +69,17 @@ fn program() -> io::Result<PathBuf> {
 pub struct WorkerTransport {
     frames: Framed<Join<ChildStdout, ChildStdin>, PipeCodec>,
     child: Child,
+    /// Where it may write. Removed after the child is killed, with whatever it had no time to remove.
+    folder: TempDir,
 }
 
 impl WorkerTransport {
+    /// The private folder the worker may write to.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The worker's process id, while it runs.
     #[must_use]
     pub fn id(&self) -> Option<u32> {

@@ -14,6 +14,7 @@ use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -28,6 +29,7 @@ use voxrelay_protocol::request::Credential;
 use voxrelay_protocol::{FaultKind, Frame, UpstreamFault};
 
 use super::{Incoming, Wire};
+use crate::metrics::DialPhase;
 
 /// Largest frame or message taken from a vendor, in bytes.
 pub const MESSAGE_MAX: usize = 1024 * 1024;
@@ -42,6 +44,8 @@ const ADDRESS_PATIENCE: Duration = Duration::from_millis(500);
 /// A vendor's `Retry-After` is believed up to this, in seconds.
 const RETRY_AFTER_MAX: u64 = 60;
 
+/// Told of each phase of a dial.
+type Took<'a> = &'a (dyn Fn(DialPhase, Duration) + Sync);
 type Socket = Either<TcpStream, TlsStream<TcpStream>>;
 
 /// The settings of a WebSocket to a vendor.
@@ -66,10 +70,25 @@ pub async fn dial(
     headers: &[(&'static str, Credential)],
     limit: Duration,
 ) -> Result<WebSocket<Socket>, UpstreamFault> {
+    dial_timed(url, headers, limit, &|_, _| {}).await
+}
+
+/// [`dial`], which also tells how long each phase took that came to its end.
+///
+/// # Errors
+/// Those of [`dial`].
+pub async fn dial_timed(
+    url: &str,
+    headers: &[(&'static str, Credential)],
+    limit: Duration,
+    took: Took<'_>,
+) -> Result<WebSocket<Socket>, UpstreamFault> {
     let connect = async {
         let request = request(url, headers)?;
-        let socket = connect(request.uri()).await?;
+        let socket = connect(request.uri(), took).await?;
+        let asked = Instant::now();
         let upgraded = client_async_with_config(request, socket, Some(settings())).await;
+        took(DialPhase::Upgrade, asked.elapsed());
         upgraded.map(|(socket, _)| WebSocket(socket)).map_err(handshake_fault)
     };
     tokio::time::timeout(limit, connect)
@@ -89,15 +108,25 @@ fn request(url: &str, headers: &[(&'static str, Credential)]) -> Result<Request,
     Ok(request)
 }
 
-async fn connect(uri: &Uri) -> Result<Socket, UpstreamFault> {
+async fn connect(uri: &Uri, took: Took<'_>) -> Result<Socket, UpstreamFault> {
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let secure = uri.scheme_str() == Some("wss");
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    let asked = Instant::now();
     let addresses = lookup_host((host, port)).await;
+    took(DialPhase::Dns, asked.elapsed());
     let addresses = addresses.map_err(|_| fault(FaultKind::Dns, "the name has no address"))?;
+    let asked = Instant::now();
     let tcp = first_of(addresses).await?;
+    took(DialPhase::Tcp, asked.elapsed());
     tcp.set_nodelay(true).map_err(|error| io_fault(&error, FaultKind::Reset))?;
-    if secure { encrypt(host, tcp).await } else { Ok(Either::Left(tcp)) }
+    if !secure {
+        return Ok(Either::Left(tcp));
+    }
+    let asked = Instant::now();
+    let socket = encrypt(host, tcp).await?;
+    took(DialPhase::Tls, asked.elapsed());
+    Ok(socket)
 }
 
 /// The first address that answers. A silent one must not use up the time of those behind it.

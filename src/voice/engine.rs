@@ -1,5 +1,7 @@
 //! Text in, samples out: the engine with a voice loaded, one sentence at a time.
 
+use std::sync::Mutex;
+
 use voxrelay_pico::{Data, Engine, EngineStatus};
 use voxrelay_protocol::vendor::embedded::messages::SAMPLE_RATE;
 
@@ -14,6 +16,9 @@ const MAX_SAMPLES: u64 = SAMPLE_RATE as u64 * 600;
 /// Rounds without a sample before the engine counts as stuck. Analysis of the longest sentence
 /// takes a few thousand.
 const MAX_SILENT_ROUNDS: u32 = 1_000_000;
+
+/// Held while a voice's files are on disk: whoever ends the process takes it first.
+pub static LOADING: Mutex<()> = Mutex::new(());
 
 /// How a sentence is spoken, in per cent of what is natural for the voice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +47,7 @@ pub struct Speaker {
 impl Speaker {
     /// Loads a voice; takes a few milliseconds.
     pub fn new(voice: &'static Data) -> Self {
-        Self { voice, engine: voice.open().ok() }
+        Self { voice, engine: load(voice) }
     }
 
     /// The voice it speaks with.
@@ -61,7 +66,7 @@ impl Speaker {
         prosody: Prosody,
         mut sink: impl FnMut(&[i16]) -> Result<(), E>,
     ) -> Result<u64, SpeakError<E>> {
-        let engine = self.engine.take().or_else(|| self.voice.open().ok());
+        let engine = self.engine.take().or_else(|| load(self.voice));
         let mut engine = engine.ok_or(SpeakError::Engine)?;
         let spoken = run(&mut engine, &marked(sentence, prosody), &mut sink);
         // What was not spoken to its end leaves traces in the engine that its own reset does not
@@ -69,6 +74,11 @@ impl Speaker {
         self.engine = Some(engine).filter(|_| matches!(spoken, Ok(1..)));
         spoken
     }
+}
+
+fn load(voice: &Data) -> Option<Engine> {
+    let _loading = LOADING.lock();
+    voice.open().ok()
 }
 
 /// Feeds and drains in turn: the engine takes nothing while its input buffer is full.

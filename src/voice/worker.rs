@@ -32,7 +32,9 @@ pub fn worker_main() -> ExitCode {
     let reader = Arc::clone(&inbox);
     std::thread::spawn(move || {
         let end = read(BufReader::new(io::stdin()), &reader);
-        // The relay is gone or talks nonsense: whatever is being said, nobody listens.
+        // The relay is gone or talks nonsense: whatever is being said, nobody listens. Only the
+        // loading of a voice is waited for, as it must remove its files.
+        let _loaded = super::engine::LOADING.lock();
         std::process::exit(i32::from(end.is_err()));
     });
     let mut worker = Worker { inbox, out: File::from(out), buffer: Vec::new(), speaker: None, open: None };
@@ -139,16 +141,19 @@ impl Worker {
                 Err(Stop::Failed(kind)) => return self.tell(&FromWorker::Error { context, kind }),
             }
         }
-        match message {
-            ToWorker::Cancel { .. } => self.tell(&FromWorker::Cancelled { context }),
-            _ if self.inbox.cancels(context) => Ok(self.open = Some(open)),
-            ToWorker::End { .. } => self.tell(&FromWorker::Done { context }),
-            ToWorker::Flush { .. } => {
+        let answer = match message {
+            ToWorker::Cancel { .. } => FromWorker::Cancelled { context },
+            ToWorker::End { .. } if !self.inbox.cancels(context) => FromWorker::Done { context },
+            ToWorker::Flush { .. } if !self.inbox.cancels(context) => {
                 self.open = Some(open);
-                self.tell(&FromWorker::Flushed { context })
+                FromWorker::Flushed { context }
             }
-            ToWorker::Text { .. } | ToWorker::Start { .. } => Ok(self.open = Some(open)),
-        }
+            _ => {
+                self.open = Some(open);
+                return Ok(());
+            }
+        };
+        self.tell(&answer)
     }
 
     fn speak(&mut self, open: &mut Open, sentence: &str) -> Result<(), Stop> {

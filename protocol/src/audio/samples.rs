@@ -39,7 +39,8 @@ pub(super) fn decode(from: Encoding, bytes: &[u8], out: &mut Vec<f32>) {
 pub(super) fn encode(to: Encoding, samples: &[f32]) -> Bytes {
     let mut out = BytesMut::with_capacity(samples.len() * to.sample_bytes().unwrap_or(0));
     match to {
-        Encoding::PcmF32le => samples.iter().for_each(|s| out.put_f32_le(*s)),
+        // A resampler rings past full scale at edges of speech.
+        Encoding::PcmF32le => samples.iter().for_each(|s| out.put_f32_le(s.clamp(-1.0, 1.0))),
         _ => write(to, samples.iter().map(|s| quantize(*s)), &mut out),
     }
     out.freeze()

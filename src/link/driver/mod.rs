@@ -18,8 +18,9 @@ use voxrelay_protocol::{Command, ContextId, Event, FaultClass, FaultKind, Frame,
 use self::poll::Signals;
 use super::contexts::{Contexts, Delivery};
 use super::watch::{Due, Watch};
-use super::{Link, LinkSettings, Opening, Retired, ToLink};
+use super::{Link, LinkSettings, Meter, Opening, ToLink};
 use crate::drain::Drain;
+use crate::metrics::{DropReason, RetireReason};
 use crate::transport::{Incoming, Transport};
 
 /// Broken frames a link survives.
@@ -46,7 +47,8 @@ pub struct Driver {
     /// The exclusive stream without room, for which reading rests.
     paused: Option<ContextId>,
     watch: Watch,
-    retired: Option<Retired>,
+    retired: Option<RetireReason>,
+    meter: Meter,
 }
 
 struct Outgoing {
@@ -54,11 +56,13 @@ struct Outgoing {
     frame: Frame,
     /// Bytes of text that have left the stream's buffer once this frame is written.
     text: usize,
+    /// When the stream was given up, for the frame that tells the vendor.
+    since: Option<Instant>,
 }
 
 /// The one thing that happened.
 enum Input {
-    Abandoned(Vec<ContextId>),
+    Abandoned(Vec<(ContextId, Instant)>),
     Received(Incoming),
     Room,
     Asked(ToLink),
@@ -71,7 +75,7 @@ enum Input {
 
 /// Why and with what fault the link ends.
 struct Ending {
-    reason: Retired,
+    reason: RetireReason,
     fault: Option<UpstreamFault>,
 }
 
@@ -84,6 +88,7 @@ impl Driver {
         codec: Box<dyn ProviderCodec>,
         inbox: mpsc::Receiver<ToLink>,
         settings: &LinkSettings,
+        meter: Meter,
     ) -> Self {
         Self {
             link,
@@ -102,11 +107,12 @@ impl Driver {
             paused: None,
             watch: Watch::new(Instant::now(), settings.idle, settings.max_age),
             retired: None,
+            meter,
         }
     }
 
     /// Runs the link to its end and says why it ended.
-    pub async fn run(mut self, drain: Drain) -> Retired {
+    pub async fn run(mut self, drain: Drain) -> RetireReason {
         let mut signals = Signals::new(drain);
         let ending = loop {
             let input = std::future::poll_fn(|cx| self.poll_input(&mut signals, cx)).await;
@@ -115,6 +121,7 @@ impl Driver {
                 break ending;
             }
             self.watch.set_idle(self.contexts.is_empty(), now);
+            self.meter.holds(self.contexts.any_live(), !self.contexts.is_empty());
             if let Some(reason) = self.finished() {
                 break Ending { reason, fault: None };
             }
@@ -124,7 +131,7 @@ impl Driver {
     }
 
     /// A retired link ends with its last stream, once that one's cancel has been written.
-    fn finished(&self) -> Option<Retired> {
+    fn finished(&self) -> Option<RetireReason> {
         let over = self.contexts.is_empty() && self.out.is_empty() && !self.link.is_promised();
         self.retired.filter(|_| over)
     }
@@ -132,7 +139,9 @@ impl Driver {
     async fn close(&mut self, ending: &Ending) {
         self.link.retire();
         self.inbox.close();
-        self.contexts.fail_all(ending.fault.as_ref());
+        let told = self.contexts.fail_all(ending.fault.as_ref());
+        let own = ending.fault.iter().filter(|_| told.is_empty()).map(|fault| fault.kind);
+        own.chain(told.iter().copied()).for_each(|kind| self.meter.fault(kind));
         // Streams that were just being opened find their outlet dropped.
         while self.inbox.try_recv().is_ok() {}
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.transport.close()).await;
@@ -141,8 +150,8 @@ impl Driver {
     fn apply(&mut self, input: Input, now: Instant) -> Step {
         match input {
             Input::Abandoned(contexts) => {
-                for context in contexts {
-                    self.cancel(context, None, now);
+                for (context, since) in contexts {
+                    self.cancel(context, None, since, now);
                 }
                 self.pass_on(now)
             }
@@ -155,12 +164,12 @@ impl Driver {
             Input::Asked(ToLink::Command(context, command)) => self.command(context, command),
             Input::Gone(fault) => {
                 let broken = fault.as_ref().is_some_and(|fault| fault.kind.class() == FaultClass::Protocol);
-                end(if broken { Retired::Faulted } else { Retired::Dead }, fault)
+                end(if broken { RetireReason::Faulted } else { RetireReason::Dead }, fault)
             }
             Input::Tick => self.tick(now),
-            Input::Retire => self.retire(Retired::Age),
-            Input::DrainBegun => self.retire(Retired::Drain),
-            Input::DrainCut => end(Retired::Drain, None),
+            Input::Retire => self.retire(RetireReason::Age),
+            Input::DrainBegun => self.retire(RetireReason::Drain),
+            Input::DrainCut => end(RetireReason::Drain, None),
         }
     }
 
@@ -192,18 +201,18 @@ impl Driver {
             }
             return;
         };
-        self.out.extend(frames.into_iter().map(|frame| Outgoing { context, frame, text: 0 }));
-        self.out.push_back(Outgoing { context, frame: last, text });
+        self.out.extend(frames.into_iter().map(|frame| Outgoing { context, frame, text: 0, since: None }));
+        self.out.push_back(Outgoing { context, frame: last, text, since: None });
     }
 
     /// Stops a stream: what waits for it is dropped, and the vendor is told ahead of everything else.
-    fn cancel(&mut self, context: ContextId, last: Option<Event>, now: Instant) {
+    fn cancel(&mut self, context: ContextId, last: Option<Event>, since: Instant, now: Instant) {
         self.out.retain(|outgoing| outgoing.context != context);
         if self.contexts.cancel(context, last, self.settings.capabilities.cancel_grace, now) {
             let mut frames = Vec::new();
             self.codec.encode(context, &Command::Cancel, &mut frames);
             for frame in frames.into_iter().rev() {
-                self.out.push_front(Outgoing { context, frame, text: 0 });
+                self.out.push_front(Outgoing { context, frame, text: 0, since: Some(since) });
             }
         }
     }
@@ -213,34 +222,45 @@ impl Driver {
         let result = self.codec.decode(frame, &mut events);
         // A frame that means nothing (a greeting, a note on the account) may come at any time.
         if self.exclusive && self.contexts.is_empty() && (result.is_err() || !events.is_empty()) {
-            return end(Retired::UnexpectedData, None);
+            return end(RetireReason::UnexpectedData, None);
         }
+        events.iter().for_each(|(_, event)| self.meter.received(event));
         self.decoded.extend(events);
         self.pass_on(now)?;
         let Err(fault) = result else { return Step::Continue(()) };
         self.bad_frames += 1;
         if fault.kind == FaultKind::BadFrame && self.bad_frames <= BAD_FRAMES_MAX {
+            self.meter.fault(fault.kind);
             return Step::Continue(());
         }
-        end(Retired::Faulted, Some(fault))
+        end(RetireReason::Faulted, Some(fault))
     }
 
     fn pass_on(&mut self, now: Instant) -> Step {
         let grace = self.settings.capabilities.cancel_grace;
         while let Some((context, event)) = self.decoded.pop_front() {
+            let (bytes, failed) = (event.audio_len(), fault_of(&event));
             match self.contexts.deliver(context, event, grace, now) {
-                Delivery::Foreign if self.exclusive => self.retire(Retired::UnexpectedData)?,
-                Delivery::Passed | Delivery::Late | Delivery::Foreign => {}
+                Delivery::Passed => {}
+                Delivery::Late => self.meter.dropped(DropReason::Late, bytes),
+                Delivery::Foreign => self.foreign(context, bytes)?,
                 Delivery::NoRoom(event) if self.exclusive => {
                     self.decoded.push_front((context, event));
                     self.pause(Some(context), now);
                     return Step::Continue(());
                 }
                 Delivery::NoRoom(_) => {
+                    self.meter.slow_consumer();
+                    self.meter.dropped(DropReason::SlowConsumer, bytes);
                     let fault = UpstreamFault::new(FaultKind::SlowConsumer, "the stream's buffer is full");
-                    self.cancel(context, Some(Event::Failed(fault)), now);
+                    self.cancel(context, Some(Event::Failed(fault)), now, now);
                 }
-                Delivery::Over { clean } => self.over(context, clean)?,
+                Delivery::Over { clean, wanted } => {
+                    if let Some(kind) = failed.filter(|_| wanted) {
+                        self.meter.fault(kind);
+                    }
+                    self.over(context, clean)?;
+                }
             }
         }
         self.pause(None, now);
@@ -262,22 +282,29 @@ impl Driver {
         self.watch.set_paused(stream.is_some(), now);
     }
 
+    /// For a stream that is over or was never ours. On an exclusive link it cannot be explained.
+    fn foreign(&mut self, context: ContextId, bytes: usize) -> Step {
+        let late = context != ContextId::FOREIGN && self.link.has_opened(context);
+        self.meter.dropped(if late { DropReason::Late } else { DropReason::Foreign }, bytes);
+        if self.exclusive { self.retire(RetireReason::UnexpectedData) } else { Step::Continue(()) }
+    }
+
     /// A stream is over upstream. What it held is given back last, when it is clear whether this link
     /// can be used again.
     fn over(&mut self, context: ContextId, clean: bool) -> Step {
         self.out.retain(|outgoing| outgoing.context != context);
         if self.exclusive {
             if self.settings.capabilities.sharing == Sharing::Once {
-                self.retire(Retired::Spent)?;
+                self.retire(RetireReason::Spent)?;
             } else if !clean {
-                self.retire(Retired::Faulted)?;
+                self.retire(RetireReason::Faulted)?;
             }
         }
         self.contexts.remove(context);
         Step::Continue(())
     }
 
-    fn retire(&mut self, reason: Retired) -> Step {
+    fn retire(&mut self, reason: RetireReason) -> Step {
         self.retired.get_or_insert(reason);
         self.link.retire();
         Step::Continue(())
@@ -286,7 +313,7 @@ impl Driver {
     fn tick(&mut self, now: Instant) -> Step {
         while let Some(context) = self.contexts.expired(now) {
             if self.exclusive {
-                self.retire(Retired::Dirty)?;
+                self.retire(RetireReason::Dirty)?;
             }
             self.contexts.remove(context);
         }
@@ -296,24 +323,28 @@ impl Driver {
                 self.want_ping = true;
                 Step::Continue(())
             }
-            Some(Due::Old) => self.retire(Retired::Age),
+            Some(Due::Old) => self.retire(RetireReason::Age),
             Some(Due::Idle) if self.link.is_promised() => {
                 self.watch.set_idle(false, now);
                 Step::Continue(())
             }
-            Some(Due::Idle) => end(Retired::Idle, None),
+            Some(Due::Idle) => end(RetireReason::Idle, None),
             Some(Due::Silent) => {
                 let fault = UpstreamFault::new(FaultKind::Stalled, "the link does not answer");
-                end(Retired::Dead, Some(fault))
+                end(RetireReason::Dead, Some(fault))
             }
             Some(Due::WriteStalled) => {
                 let fault = UpstreamFault::new(FaultKind::WriteStall, "the vendor does not read");
-                end(Retired::Dead, Some(fault))
+                end(RetireReason::Dead, Some(fault))
             }
         }
     }
 }
 
-fn end(reason: Retired, fault: Option<UpstreamFault>) -> Step {
+fn end(reason: RetireReason, fault: Option<UpstreamFault>) -> Step {
     ControlFlow::Break(Ending { reason, fault })
+}
+
+fn fault_of(event: &Event) -> Option<FaultKind> {
+    if let Event::Failed(fault) = event { Some(fault.kind) } else { None }
 }

@@ -122,9 +122,12 @@ impl Driver {
                 if !Pin::new(&mut *self.transport).start_ping()? {
                     self.watch.no_pings();
                 }
-            } else if let Some(Outgoing { context, frame, text }) = self.out.pop_front() {
+            } else if let Some(Outgoing { context, frame, text, since }) = self.out.pop_front() {
                 self.transport.start_send_unpin(frame)?;
                 self.contexts.written(context, text);
+                if let Some(since) = since {
+                    self.meter.cancelled(since.elapsed());
+                }
             }
             self.watch.wrote();
             self.unflushed = true;

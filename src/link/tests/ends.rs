@@ -15,7 +15,7 @@ async fn an_exclusive_link_whose_cancelled_stream_does_not_end_is_retired() {
     stream.send(Command::Text("a".into())).unwrap();
     vendor.sent(1).await;
     drop(stream);
-    assert_eq!(vendor.ended().await, Retired::Dirty);
+    assert_eq!(vendor.ended().await, RetireReason::Dirty);
     assert!(held.is_free());
 }
 
@@ -23,7 +23,7 @@ async fn an_exclusive_link_whose_cancelled_stream_does_not_end_is_retired() {
 async fn an_exclusive_link_that_speaks_unasked_is_retired() {
     let vendor = Vendor::exclusive();
     vendor.say("1 audio 4").await;
-    assert_eq!(vendor.ended().await, Retired::UnexpectedData);
+    assert_eq!(vendor.ended().await, RetireReason::UnexpectedData);
 }
 
 #[tokio::test(start_paused = true)]
@@ -34,7 +34,7 @@ async fn a_link_for_one_stream_ends_with_it() {
     vendor.sent(1).await;
     vendor.say("1 done").await;
     assert_eq!(next(&mut stream).await, Some(Event::Done));
-    assert_eq!(vendor.ended().await, Retired::Spent);
+    assert_eq!(vendor.ended().await, RetireReason::Spent);
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,7 +50,7 @@ async fn the_death_of_a_link_is_told_to_every_stream_by_what_it_had_heard() {
     assert_eq!(kind(&next(&mut silent).await.unwrap()), Some(FaultKind::ClosedEarly));
     assert_eq!(next(&mut spoken).await.map(|event| event.audio_len()), Some(4));
     assert_eq!(kind(&next(&mut spoken).await.unwrap()), Some(FaultKind::ClosedMidAudio));
-    assert_eq!(vendor.ended().await, Retired::Dead);
+    assert_eq!(vendor.ended().await, RetireReason::Dead);
     let (mut late, held) = vendor.open();
     assert_eq!(kind(&next(&mut late).await.unwrap()), Some(FaultKind::ClosedEarly));
     assert!(held.is_free());
@@ -66,7 +66,7 @@ async fn a_link_survives_one_broken_frame_and_not_a_second() {
     assert_eq!(next(&mut stream).await.map(|event| event.audio_len()), Some(4));
     vendor.say("garbage").await;
     assert_eq!(kind(&next(&mut stream).await.unwrap()), Some(FaultKind::BadFrame));
-    assert_eq!(vendor.ended().await, Retired::Faulted);
+    assert_eq!(vendor.ended().await, RetireReason::Faulted);
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,7 +79,7 @@ async fn an_error_of_the_connection_fails_every_stream_with_its_kind() {
     for stream in [&mut first, &mut second] {
         assert_eq!(kind(&next(stream).await.unwrap()), Some(FaultKind::Throttled));
     }
-    assert_eq!(vendor.ended().await, Retired::Faulted);
+    assert_eq!(vendor.ended().await, RetireReason::Faulted);
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +92,7 @@ async fn a_link_that_does_not_answer_a_ping_is_dead() {
     let pinged = Instant::now();
     assert_eq!(kind(&next(&mut stream).await.unwrap()), Some(FaultKind::ClosedEarly));
     assert_eq!(pinged.elapsed().as_secs(), 10);
-    assert_eq!(vendor.ended().await, Retired::Dead);
+    assert_eq!(vendor.ended().await, RetireReason::Dead);
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,7 +108,7 @@ async fn a_vendor_that_stops_reading_is_dead_and_was_read_to_the_end() {
     assert_eq!(next(&mut stream).await.map(|event| event.audio_len()), Some(4), "reading goes on");
     assert_eq!(kind(&next(&mut stream).await.unwrap()), Some(FaultKind::WriteStall));
     assert_eq!(stalled.elapsed().as_secs(), 5);
-    assert_eq!(vendor.ended().await, Retired::Dead);
+    assert_eq!(vendor.ended().await, RetireReason::Dead);
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +121,7 @@ async fn an_idle_link_ends_and_a_busy_one_does_not() {
     vendor.say("1 done").await;
     assert_eq!(next(&mut stream).await, Some(Event::Done));
     let done = Instant::now();
-    assert_eq!(vendor.ended().await, Retired::Idle);
+    assert_eq!(vendor.ended().await, RetireReason::Idle);
     assert_eq!(done.elapsed().as_secs(), IDLE.as_secs());
 }
 
@@ -134,7 +134,7 @@ async fn an_old_link_takes_no_stream_and_ends_with_its_last() {
     assert!(!vendor.link.is_usable());
     vendor.say("1 done").await;
     assert_eq!(next(&mut stream).await, Some(Event::Done));
-    assert_eq!(vendor.ended().await, Retired::Age);
+    assert_eq!(vendor.ended().await, RetireReason::Age);
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,8 +149,8 @@ async fn a_drain_lets_streams_finish_and_a_cut_does_not() {
     assert_eq!(next(&mut stream).await.map(|event| event.audio_len()), Some(4));
     vendor.drain.cut();
     assert_eq!(kind(&next(&mut stream).await.unwrap()), Some(FaultKind::ClosedMidAudio));
-    assert_eq!(vendor.ended().await, Retired::Drain);
+    assert_eq!(vendor.ended().await, RetireReason::Drain);
     let idle = Vendor::shared();
     idle.drain.begin();
-    assert_eq!(idle.ended().await, Retired::Drain);
+    assert_eq!(idle.ended().await, RetireReason::Drain);
 }

@@ -21,8 +21,9 @@ use voxrelay_protocol::{
     AudioFormat, Command, ContextId, Event, FaultKind, Frame, FrameRef, SynthesisSpec, UpstreamFault,
 };
 
-use super::{Link, LinkSettings, Retired, Stream};
+use super::{Link, LinkSettings, Meter, RetireReason, Stream};
 use crate::drain::Drain;
+use crate::metrics::UpstreamMetrics;
 use crate::transport::{Incoming, Wire};
 
 const GRACE: Duration = Duration::from_secs(1);
@@ -48,7 +49,7 @@ struct Vendor {
     link: Arc<Link>,
     say: Mutex<Option<mpsc::Sender<Incoming>>>,
     sent: Arc<tokio::sync::Mutex<mpsc::Receiver<String>>>,
-    ended: Mutex<Option<oneshot::Receiver<Retired>>>,
+    ended: Mutex<Option<oneshot::Receiver<RetireReason>>>,
     drain: Drain,
 }
 
@@ -72,8 +73,9 @@ impl Vendor {
             stream_buffer: BUFFER,
             text_buffer,
         };
+        let meter = Meter::dialing(&UpstreamMetrics::of("other"));
         let pipe = Pipe { incoming, outgoing: PollSender::new(outgoing) };
-        let (link, driver) = Link::new(Box::new(pipe), Box::new(Words), &settings);
+        let (link, driver) = Link::new(Box::new(pipe), Box::new(Words), &settings, meter);
         let (tell, ended) = oneshot::channel();
         let drain = Drain::new();
         let begun = drain.clone();
@@ -142,7 +144,7 @@ impl Vendor {
         assert_eq!(self.sent.lock().await.try_recv().ok(), None);
     }
 
-    async fn ended(&self) -> Retired {
+    async fn ended(&self) -> RetireReason {
         let ended = self.ended.lock().unwrap().take().unwrap();
         timeout(Duration::from_secs(3600), ended).await.expect("the link goes on").unwrap()
     }

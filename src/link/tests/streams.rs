@@ -209,7 +209,7 @@ async fn text_is_refused_past_its_buffer_and_taken_again_once_written() {
     settle().await;
     stream.send(text()).unwrap();
     stream.send(text()).unwrap();
-    assert_eq!(stream.send(text()), Err(SendError::Full));
+    assert_eq!(stream.send(text()), Err(SendError::Full(text())));
     stream.send(Command::Flush).unwrap();
     vendor.sent(4).await;
     stream.send(text()).unwrap();

@@ -32,7 +32,7 @@ impl Provider for Cartesia {
         "wss://api.cartesia.ai"
     }
 
-    fn capabilities(&self) -> Capabilities {
+    fn capabilities(&self, _account: &Account) -> Capabilities {
         Capabilities {
             // "Dozens" are documented; twenty bound the damage of one disconnect (assumed).
             sharing: Sharing::Contexts { per_link: 20 },
@@ -76,7 +76,7 @@ impl Provider for Cartesia {
         }
     }
 
-    fn codec(&self, seed: u64) -> Box<dyn ProviderCodec> {
+    fn codec(&self, _account: &Account, seed: u64) -> Box<dyn ProviderCodec> {
         Box::new(CartesiaCodec::new(seed))
     }
 }
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn streams_of_one_account_share_a_dial_and_the_key_is_not_in_its_debug_form() {
-        let account = Account { url: "ws://x/".into(), api_key: Some(Credential::new("canary")) };
+        let account = Account { url: "ws://x/".into(), api_key: Some(Credential::new("canary")), api: "" };
         let spec = |voice: &str| SynthesisSpec {
             voice: voice.into(),
             model: None,

@@ -192,3 +192,25 @@ pub enum FromWorker {
         kind: WorkerError,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_reads_as_it_was_written() {
+        for frame in [Frame::Text("{}".into()), Frame::Binary(vec![0; MAX_PAYLOAD].into())] {
+            let header = Header::of(&frame).unwrap();
+            assert_eq!(Header::parse(header.to_bytes()), Ok(header));
+            assert_eq!(header.len, frame.len());
+        }
+        assert_eq!(Header { kind: Kind::Audio, len: 0x0102 }.to_bytes(), [1, 0, 0, 1, 2]);
+    }
+
+    #[test]
+    fn what_is_too_long_or_unknown_is_refused() {
+        assert_eq!(Header::of(&Frame::Binary(vec![0; MAX_PAYLOAD + 1].into())), Err(PipeError::Oversize));
+        assert_eq!(Header::parse([0, 0, 1, 0, 1]), Err(PipeError::Oversize));
+        assert_eq!(Header::parse([2, 0, 0, 0, 0]), Err(PipeError::Kind));
+    }
+}

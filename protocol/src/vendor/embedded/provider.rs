@@ -68,7 +68,7 @@ impl Provider for Embedded {
         false
     }
 
-    fn capabilities(&self) -> Capabilities {
+    fn capabilities(&self, _account: &Account) -> Capabilities {
         Capabilities {
             sharing: Sharing::Lease,
             words: false,
@@ -107,7 +107,7 @@ impl Provider for Embedded {
         Dial::VoiceWorker
     }
 
-    fn codec(&self, _seed: u64) -> Box<dyn ProviderCodec> {
+    fn codec(&self, _account: &Account, _seed: u64) -> Box<dyn ProviderCodec> {
         Box::new(EmbeddedCodec { speaking: None })
     }
 }
@@ -216,5 +216,103 @@ fn fault(kind: WorkerError) -> UpstreamFault {
         WorkerError::Unspeakable => UpstreamFault::new(FaultKind::Rejected, "no sound for these letters"),
         WorkerError::UnknownVoice => UpstreamFault::new(FaultKind::Rejected, "no such voice"),
         WorkerError::Engine => UpstreamFault::new(FaultKind::ContextError, "the engine failed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::json;
+
+    use super::*;
+    use crate::vendor::embedded::messages::MAX_PAYLOAD;
+
+    #[test]
+    fn audio_belongs_to_the_context_last_started() {
+        let mut codec = Embedded.codec(&Account::default(), 0);
+        let mut out = Vec::new();
+        let audio = Bytes::from_static(&[1, 2]);
+        for line in [r#"{"type":"done","context":1}"#, r#"{"type":"started","context":2}"#] {
+            codec.decode(FrameRef::Text(line), &mut out).unwrap();
+        }
+        codec.decode(FrameRef::Binary(&audio), &mut out).unwrap();
+        assert_eq!(out, [(ContextId(1), Event::Done), (ContextId(2), Event::Audio(audio))]);
+    }
+
+    #[test]
+    fn a_cancelled_context_is_done_and_has_no_audio_after_it() {
+        let mut codec = Embedded.codec(&Account::default(), 0);
+        let mut out = Vec::new();
+        for line in [r#"{"type":"started","context":1}"#, r#"{"type":"cancelled","context":1}"#] {
+            codec.decode(FrameRef::Text(line), &mut out).unwrap();
+        }
+        assert_eq!(out, [(ContextId(1), Event::Done)]);
+        let late = codec.decode(FrameRef::Binary(&Bytes::from_static(&[1, 2])), &mut out).unwrap_err();
+        assert_eq!(late.kind, FaultKind::BadFrame);
+    }
+
+    #[test]
+    fn half_a_sample_and_unknown_messages_are_bad_frames() {
+        let mut codec = Embedded.codec(&Account::default(), 0);
+        let mut out = Vec::new();
+        codec.decode(FrameRef::Text(r#"{"type":"started","context":1}"#), &mut out).unwrap();
+        for frame in [FrameRef::Binary(&Bytes::from_static(&[1])), FrameRef::Text("{}"), FrameRef::Text("x")]
+        {
+            assert_eq!(codec.decode(frame, &mut out).unwrap_err().kind, FaultKind::BadFrame);
+        }
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn long_text_travels_whole_in_frames_that_fit() {
+        let text = "\u{1}\u{20ac}".repeat(10_000);
+        let mut frames = Vec::new();
+        Embedded.codec(&Account::default(), 0).encode(
+            ContextId(1),
+            &Command::Text(text.clone()),
+            &mut frames,
+        );
+        assert!(frames.iter().all(|frame| frame.len() <= MAX_PAYLOAD));
+        let parts = frames.iter().map(|frame| match frame {
+            Frame::Text(json) => match serde_json::from_str(json) {
+                Ok(ToWorker::Text { context: 1, text }) => text,
+                other => panic!("{other:?}"),
+            },
+            Frame::Binary(_) => panic!("audio for a worker"),
+        });
+        assert_eq!(parts.collect::<String>(), text);
+    }
+
+    #[test]
+    fn a_start_names_an_engine_voice_and_carries_the_options() {
+        let options = json!({"speed": 150}).as_object().cloned().unwrap();
+        let spec = SynthesisSpec {
+            voice: "default".into(),
+            model: None,
+            language: None,
+            format: Embedded.format(&AudioFormat::default()),
+            words: true,
+            options,
+        };
+        let expected =
+            ToWorker::Start { context: 9, voice: "en-US".into(), words: true, speed: 150, pitch: 100 };
+        assert_eq!(start(9, &spec), expected);
+    }
+
+    #[test]
+    fn unknown_voices_and_options_are_refused_by_name() {
+        let check = |voice, options: Value| Embedded.validate(voice, options.as_object().unwrap());
+        assert_eq!(check("nobody", json!({})).unwrap_err().code, FaultCode::UnknownVoice);
+        for (options, field) in [
+            (json!({"speed": 19}), "options.speed"),
+            (json!({"speed": "fast"}), "options.speed"),
+            (json!({"pitch": 100.5}), "options.pitch"),
+            (json!({"volume": 1}), "options.volume"),
+        ] {
+            let fault = check("default", options).unwrap_err();
+            assert_eq!(fault.code, FaultCode::InvalidRequest);
+            assert!(fault.detail.starts_with(field), "{}", fault.detail);
+        }
+        check("de-DE", json!({"speed": 500, "pitch": 50})).unwrap();
     }
 }

@@ -41,11 +41,17 @@ impl ClientDialect for Native {
         let kind = fields.required("type")?;
         match kind.as_str() {
             "auth" => Ok(Request::Auth(Credential::new(fields.required("token")?))),
-            "start" => Ok(Request::Start(fields.stream()?, Box::new(fields.start()?))),
+            "start" => {
+                let name = fields.stream()?;
+                Ok(match fields.start() {
+                    Ok(start) => Request::Start(name, Box::new(start)),
+                    Err(fault) => Request::BadStart(name, fault),
+                })
+            }
             "text" => Ok(Request::Text(fields.stream()?, fields.required("text")?)),
             "flush" => Ok(Request::Flush(fields.stream()?, fields.mark()?)),
             "end" => Ok(Request::End(fields.stream()?)),
-            "cancel" => Ok(Request::Cancel(fields.stream()?, fields.whole("played_ms")?)),
+            "cancel" => Ok(Request::Cancel(fields.stream()?, fields.milliseconds("played_ms")?)),
             _ => Err(Fault::invalid("type", "is not one of auth, start, text, flush, end, cancel")),
         }
     }

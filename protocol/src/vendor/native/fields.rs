@@ -6,8 +6,15 @@ use crate::audio::{AudioFormat, Container, Encoding};
 use crate::request::{Framing, Pace, Start, StreamName, VoiceChoice};
 use crate::{Fault, FaultCode};
 
-/// The fields of one message; unknown ones are ignored, `null` counts as absent.
-pub struct Fields(Map<String, Value>);
+/// Whole numbers below this are exact as floats (2^53).
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// The fields of one message or of an object in it; unknown ones are ignored, `null` counts as absent.
+pub struct Fields {
+    fields: Map<String, Value>,
+    /// What stands before a field's name when it is told: empty, or the object's own name and a dot.
+    path: String,
+}
 
 impl Fields {
     /// The longest mark, in bytes.
@@ -19,7 +26,7 @@ impl Fields {
     /// `invalid_request` when the text is not JSON or not an object.
     pub fn parse(text: &str) -> Result<Self, Fault> {
         match serde_json::from_str(text) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(Value::Object(fields)) => Ok(Self { fields, path: String::new() }),
             Ok(_) => Err(Fault::invalid("message", "must be a JSON object")),
             Err(error) => {
                 let (line, column) = (error.line(), error.column());
@@ -29,15 +36,23 @@ impl Fields {
         }
     }
 
+    fn take(&mut self, field: &str) -> Option<Value> {
+        self.fields.remove(field).filter(|value| !value.is_null())
+    }
+
+    fn wrong(&self, field: &str, problem: &str) -> Fault {
+        Fault::invalid(&format!("{}{field}", self.path), problem)
+    }
+
     /// An optional string.
     ///
     /// # Errors
     /// `invalid_request` naming the field when it is something else.
     pub fn string(&mut self, field: &str) -> Result<Option<String>, Fault> {
-        match self.0.remove(field) {
-            None | Some(Value::Null) => Ok(None),
+        match self.take(field) {
+            None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Fault::invalid(field, "must be a string")),
+            Some(_) => Err(self.wrong(field, "must be a string")),
         }
     }
 
@@ -46,7 +61,7 @@ impl Fields {
     /// # Errors
     /// `invalid_request` naming the field when it is missing or something else.
     pub fn required(&mut self, field: &str) -> Result<String, Fault> {
-        self.string(field)?.ok_or_else(|| Fault::invalid(field, "is missing"))
+        self.string(field)?.ok_or_else(|| self.wrong(field, "is missing"))
     }
 
     /// The stream's name, `default` when absent.
@@ -70,22 +85,32 @@ impl Fields {
         }
     }
 
-    /// An optional whole number, not negative.
+    /// An optional whole number, not negative, also written as `24000.0` or `2.4e4`.
     ///
     /// # Errors
     /// `invalid_request` naming the field when it is something else.
     pub fn whole(&mut self, field: &str) -> Result<Option<u64>, Fault> {
-        match self.0.remove(field) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match value.as_u64() {
-                Some(number) => Ok(Some(number)),
-                // A player that counts in floats is not wrong about the time.
-                None => match value.as_f64() {
-                    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-                    Some(number) if (0.0..9e15).contains(&number) => Ok(Some(number as u64)),
-                    _ => Err(Fault::invalid(field, "must be a number, not negative")),
-                },
-            },
+        self.number(field, "must be a whole number, not negative", |number| number.fract() == 0.0)
+    }
+
+    /// An optional time in ms, not negative, rounded down: a player that counts in fractions is not
+    /// wrong about the time.
+    ///
+    /// # Errors
+    /// `invalid_request` naming the field when it is something else.
+    pub fn milliseconds(&mut self, field: &str) -> Result<Option<u64>, Fault> {
+        self.number(field, "must be a number, not negative", |_| true)
+    }
+
+    fn number(&mut self, field: &str, wanted: &str, fits: fn(f64) -> bool) -> Result<Option<u64>, Fault> {
+        let Some(value) = self.take(field) else { return Ok(None) };
+        if let Some(number) = value.as_u64() {
+            return Ok(Some(number));
+        }
+        match value.as_f64() {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            Some(number) if (0.0..EXACT).contains(&number) && fits(number) => Ok(Some(number as u64)),
+            _ => Err(self.wrong(field, wanted)),
         }
     }
 
@@ -94,11 +119,21 @@ impl Fields {
     /// # Errors
     /// `invalid_request` naming the field when it is something else.
     pub fn boolean(&mut self, field: &str) -> Result<bool, Fault> {
-        match self.0.remove(field) {
-            None | Some(Value::Null) => Ok(false),
+        match self.take(field) {
+            None => Ok(false),
             Some(Value::Bool(value)) => Ok(value),
-            Some(_) => Err(Fault::invalid(field, "must be true or false")),
+            Some(_) => Err(self.wrong(field, "must be true or false")),
         }
+    }
+
+    /// An optional list of strings.
+    ///
+    /// # Errors
+    /// `invalid_request` naming the field when it is something else.
+    pub fn strings(&mut self, field: &str) -> Result<Option<Vec<String>>, Fault> {
+        let Some(value) = self.take(field) else { return Ok(None) };
+        let strings = serde_json::from_value(value).map(Some);
+        strings.map_err(|_| self.wrong(field, "must be a list of strings"))
     }
 
     /// An optional object.
@@ -106,10 +141,10 @@ impl Fields {
     /// # Errors
     /// `invalid_request` naming the field when it is something else.
     pub fn object(&mut self, field: &str) -> Result<Option<Self>, Fault> {
-        match self.0.remove(field) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::Object(fields)) => Ok(Some(Self(fields))),
-            Some(_) => Err(Fault::invalid(field, "must be an object")),
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::Object(fields)) => Ok(Some(Self { fields, path: format!("{}{field}.", self.path) })),
+            Some(_) => Err(self.wrong(field, "must be an object")),
         }
     }
 
@@ -132,7 +167,7 @@ impl Fields {
             words: self.boolean("words")?,
             framing: self.framing()?,
             pace,
-            options: self.object("options")?.map(|options| options.0).unwrap_or_default(),
+            options: self.object("options")?.map(|options| options.fields).unwrap_or_default(),
         })
     }
 
@@ -165,11 +200,9 @@ impl Fields {
 
     fn pace(&mut self) -> Result<Option<Pace>, Fault> {
         let Some(mut fields) = self.object("pace")? else { return Ok(None) };
-        let mut number = |field: &str, default: u32| -> Result<u32, Fault> {
-            match fields.whole(field)? {
-                None => Ok(default),
-                Some(ms) => u32::try_from(ms).map_err(|_| Fault::invalid(field, "is too large")),
-            }
+        let mut number = |field: &str, default: u32| match fields.whole(field)? {
+            None => Ok(default),
+            Some(ms) => u32::try_from(ms).map_err(|_| fields.wrong(field, "is too large")),
         };
         Ok(Some(Pace { lead_ms: number("lead_ms", 200)?, frame_ms: number("frame_ms", 20)? }))
     }

@@ -14,21 +14,11 @@ pub(super) struct Stamps {
     link: Option<Instant>,
     sent: Option<Instant>,
     audio: Option<Instant>,
-    out: Option<Instant>,
 }
 
 impl Stamps {
     pub(super) fn new(now: Instant) -> Self {
-        Self {
-            started: now,
-            text: None,
-            checkout: now,
-            slot: None,
-            link: None,
-            sent: None,
-            audio: None,
-            out: None,
-        }
+        Self { started: now, text: None, checkout: now, slot: None, link: None, sent: None, audio: None }
     }
 
     pub(super) fn text(&mut self, now: Instant) {
@@ -57,24 +47,23 @@ impl Stamps {
         self.audio.get_or_insert(now);
     }
 
-    pub(super) fn out(&mut self, now: Instant) {
-        self.out.get_or_insert(now);
-    }
-
-    /// The wait for the first audio and its parts. It begins when there is something to speak:
-    /// at the first text, or at the start if that came later.
-    pub(super) fn timing(&self, auth: Duration) -> (Option<f64>, Timing) {
-        let mut timing = Timing { auth_ms: ms(auth), ..Timing::default() };
-        let (Some(out), Some(text)) = (self.out, self.text) else { return (None, timing) };
+    /// The wait for the first audio, which went `out` then, and its parts. It begins when there is
+    /// something to speak: at the first text, or at the start if that came later. Without audio there
+    /// was no wait for it.
+    pub(super) fn timing(&self, auth: Duration, out: Option<Instant>) -> (Option<f64>, Timing) {
+        let mut timing = Timing { auth_ms: ms(micros(auth)), ..Timing::default() };
+        let (Some(out), Some(text), Some(audio)) = (out, self.text, self.audio) else {
+            return (None, timing);
+        };
         let from = text.max(self.started);
         let within = |begin: Option<Instant>, end: Option<Instant>| match (begin, end) {
-            (Some(begin), Some(end)) => end.min(out).saturating_duration_since(begin.max(from)),
-            _ => Duration::ZERO,
+            (Some(begin), Some(end)) => micros(end.min(out).saturating_duration_since(begin.max(from))),
+            _ => 0,
         };
-        let total = out.saturating_duration_since(from);
+        let total = micros(out.saturating_duration_since(from));
         let queue = within(Some(self.checkout), self.slot);
         let connect = within(self.slot, self.link);
-        let upstream = within(self.sent.max(self.link), self.audio);
+        let upstream = within(self.sent.max(self.link), Some(audio));
         timing.queue_ms = ms(queue);
         timing.connect_ms = ms(connect);
         timing.upstream_ms = ms(upstream);
@@ -83,7 +72,12 @@ impl Stamps {
     }
 }
 
-fn ms(duration: Duration) -> f64 {
-    // Microseconds are all that can be told apart; more digits would only be noise on the wire.
-    (duration.as_secs_f64() * 1e6).round() / 1e3
+/// Microseconds are all that can be told apart; more digits would only be noise on the wire.
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "exact up to 285 years")]
+fn ms(micros: u64) -> f64 {
+    micros as f64 / 1e3
 }
