@@ -1,8 +1,10 @@
 //! What the relay costs between a client and a vendor: delay added to first audio and to every chunk,
 //! processor time per chunk, memory per session and per stream. Fake vendor, relay and clients are
-//! processes of their own; every way is measured in turn, several times, and medians are printed.
+//! processes of their own; every way is measured in turn, several times, and medians are printed of
+//! those measurements during which the machine did little else.
 //!
-//! `cargo bench --bench relay` takes about ten minutes, with `-- --quick` about one.
+//! `cargo bench --bench relay` takes about eight minutes, with `-- --quick` about one;
+//! `-- --rounds=N` measures longer or shorter.
 
 #![allow(
     missing_docs,
@@ -32,7 +34,7 @@ struct Plan {
 
 /// How many sessions at once, and how long each of their streams is, in chunks. The largest is first,
 /// so that memory is measured in processes that have not grown yet.
-const LEVELS: [(u32, u32); 3] = [(1000, 250), (100, 250), (1, 25)];
+const LEVELS: [(u32, u32); 3] = [(1000, 200), (100, 200), (1, 25)];
 
 /// One client process on one way.
 struct Measured {
@@ -40,6 +42,8 @@ struct Measured {
     sessions: u32,
     outcome: Outcome,
     cpu_ns: u64,
+    /// What others did meanwhile, as a share of all cores.
+    others: f64,
     /// Resident bytes before the sessions, with all of them idle, with all of them speaking.
     resident: [u64; 3],
 }
@@ -51,14 +55,18 @@ fn main() -> ExitCode {
         ["--bench", "fake", _] => fake::run(),
         ["--bench", "load", order] => load::run(serde_json::from_str(order).expect("an order")),
         _ if !arguments.contains(&"--bench") => println!("this measures when cargo bench runs it"),
-        _ => return bench(arguments.contains(&"--quick")),
+        _ => return bench(&arguments),
     }
     ExitCode::SUCCESS
 }
 
-fn bench(quick: bool) -> ExitCode {
-    let plan =
-        if quick { Plan { rounds: 1, counted_ms: 2_000 } } else { Plan { rounds: 5, counted_ms: 6_000 } };
+fn bench(arguments: &[&str]) -> ExitCode {
+    let rounds = arguments.iter().find_map(|argument| argument.strip_prefix("--rounds=")?.parse().ok());
+    let plan = if arguments.contains(&"--quick") {
+        Plan { rounds: rounds.unwrap_or(1), counted_ms: 2_000 }
+    } else {
+        Plan { rounds: rounds.unwrap_or(5), counted_ms: 4_000 }
+    };
     process::raise_file_limit();
     let folder = tempfile::tempdir().expect("a folder");
     let mut fake = Running::role("fake", "");
@@ -68,7 +76,7 @@ fn bench(quick: bool) -> ExitCode {
     for _ in 0..plan.rounds {
         for (sessions, chunks) in LEVELS {
             for route in &routes {
-                all.push(measure(route, sessions, chunks, plan.counted_ms));
+                all.push(measure(route, &fake, sessions, chunks, plan.counted_ms));
             }
         }
     }
@@ -80,7 +88,7 @@ fn bench(quick: bool) -> ExitCode {
     }
 }
 
-fn measure(route: &Route, sessions: u32, chunks: u32, counted_ms: u64) -> Measured {
+fn measure(route: &Route, fake: &Running, sessions: u32, chunks: u32, counted_ms: u64) -> Measured {
     let (address, key) = (route.address.clone(), route.key.clone());
     let order = Order { vendor: route.vendor, address, key, sessions, chunks, counted_ms };
     let process = route.process.as_ref();
@@ -92,10 +100,16 @@ fn measure(route: &Route, sessions: u32, chunks: u32, counted_ms: u64) -> Measur
     let idle = resident();
     clients.tell();
     assert_eq!(clients.line(), "begin");
-    let begun = cpu();
+    let others = |clients: &Running| {
+        let own = fake.ticks() + clients.ticks() + process.map_or(0, Running::ticks);
+        process::busy().saturating_sub(own)
+    };
+    let (begun, others_before, clock) = (cpu(), others(&clients), wire::now_ns());
     assert_eq!(clients.line(), "end");
     let cpu_ns = used(&begun, &cpu());
+    let others = others(&clients).saturating_sub(others_before) as f64;
+    let others = others / (wire::now_ns() - clock) as f64 / process::cores() as f64;
     let resident = [before, idle, resident()];
     let outcome = serde_json::from_str(&clients.line()).expect("an outcome");
-    Measured { name: route.name, sessions, outcome, cpu_ns, resident }
+    Measured { name: route.name, sessions, outcome, cpu_ns, others, resident }
 }

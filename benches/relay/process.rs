@@ -6,6 +6,9 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+/// The unit of time in `/proc`.
+const TICK_NS: u64 = 10_000_000;
+
 /// Relay, fake and clients each have these cores when there are enough; else all share all.
 #[derive(Debug, Clone, Copy)]
 pub enum Cores {
@@ -71,6 +74,17 @@ impl Running {
         threads
     }
 
+    /// Time it and its children have run, in ns: as coarse as the system's ticks, but cheap to read.
+    pub fn ticks(&self) -> u64 {
+        let ticks = |process: &String| {
+            let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+            let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
+            let mut next = || fields.next()?.parse::<u64>().ok();
+            Some((next()? + next()?) * TICK_NS)
+        };
+        self.family().iter().filter_map(ticks).sum()
+    }
+
     /// Resident bytes, its children's included.
     pub fn resident(&self) -> u64 {
         let resident = |process: &String| {
@@ -108,6 +122,15 @@ impl Drop for Running {
 /// What was used between two readings, in ns.
 pub fn used(before: &HashMap<String, u64>, after: &HashMap<String, u64>) -> u64 {
     after.iter().map(|(thread, used)| used - before.get(thread).copied().unwrap_or(0)).sum()
+}
+
+/// Time all cores have spent on anything at all, in ns; what a hypervisor took away is among it.
+pub fn busy() -> u64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1).take(8);
+    let ticks: Vec<u64> = fields.filter_map(|field| field.parse().ok()).collect();
+    let [user, nice, system, _idle, _waiting, hard, soft, stolen] = ticks[..] else { return 0 };
+    (user + nice + system + hard + soft + stolen) * TICK_NS
 }
 
 /// As many open files as the system allows; children inherit it.

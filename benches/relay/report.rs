@@ -10,6 +10,9 @@ const ADDED_P99_MS: f64 = 1.0;
 /// Resident KiB an active stream may cost.
 const STREAM_KIB: f64 = 64.0;
 
+/// A measurement is quiet when other work takes less than this share of the cores.
+const QUIET: f64 = 0.1;
+
 /// The load average before the bench adds to it.
 pub fn load_average() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -30,9 +33,9 @@ pub fn print(all: &[Measured], plan: &Plan, load: &str) {
     );
     println!();
     println!(
-        "| streams | way | first audio p50 / p99 (ms) | ratio | chunk p50 (µs) | chunk p99 (µs) | added p99 (µs) | ratio p50 / p99 | CPU per chunk (µs) |"
+        "| streams | way | first audio p50 / p99 (ms) | ratio | chunk p50 (µs) | chunk p99 (µs) | added p99 (µs) | ratio p50 / p99 | CPU per chunk (µs) | quiet |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for (sessions, _) in LEVELS.iter().rev() {
         let rows = Rows { all, sessions: *sessions };
         rows.print();
@@ -54,6 +57,12 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
+    /// The quiet measurements; all when there is none.
+    fn best(&self, name: &str) -> Vec<&'a Measured> {
+        let quiet: Vec<_> = self.of(name).filter(|one| one.others < QUIET).collect();
+        if quiet.is_empty() { self.of(name).collect() } else { quiet }
+    }
+
     fn of(&self, name: &str) -> impl Iterator<Item = &'a Measured> {
         let sessions = self.sessions;
         self.all.iter().filter(move |one| one.sessions == sessions && one.name == name)
@@ -70,17 +79,13 @@ impl<'a> Rows<'a> {
     }
 
     fn median(&self, name: &str, of: impl Fn(&Measured) -> f64) -> f64 {
-        median(self.of(name).map(of).collect())
+        median(self.best(name).into_iter().map(of).collect())
     }
 
-    /// What a way adds to the direct one measured in the same round, in µs.
+    /// What a way adds to the direct one, in µs.
     fn added_p99(&self, name: &str) -> f64 {
-        let pairs = self.of(name).zip(self.of("direct"));
-        median(
-            pairs
-                .map(|(one, direct)| micros(one.outcome.delay_p99) - micros(direct.outcome.delay_p99))
-                .collect(),
-        )
+        let p99 = |name| self.median(name, |one| micros(one.outcome.delay_p99));
+        p99(name) - p99("direct")
     }
 
     fn print(&self) {
@@ -91,7 +96,7 @@ impl<'a> Rows<'a> {
             };
             let cpu = self.median(name, |one| micros(one.cpu_ns) / one.outcome.chunks.max(1) as f64);
             println!(
-                "| {} | {name} | {:.2} / {:.2} | {:.1} | {:.0} | {:.0} | {:.0} | {:.1} / {:.1} | {} |",
+                "| {} | {name} | {:.2} / {:.2} | {:.1} | {:.0} | {:.0} | {:.0} | {:.1} / {:.1} | {} | {} of {} |",
                 self.sessions,
                 of(|one| one.outcome.first_p50) / 1e3,
                 of(|one| one.outcome.first_p99) / 1e3,
@@ -102,6 +107,8 @@ impl<'a> Rows<'a> {
                 ratio(|one| one.outcome.delay_p50),
                 ratio(|one| one.outcome.delay_p99),
                 if cpu > 0.0 { format!("{cpu:.1}") } else { "–".to_owned() },
+                self.of(name).filter(|one| one.others < QUIET).count(),
+                self.of(name).count(),
             );
         }
     }
