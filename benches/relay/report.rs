@@ -3,15 +3,12 @@
 use std::fs;
 
 use crate::process::{cores, is_pinned};
-use crate::{LEVELS, Measured, Plan};
+use crate::{LEVELS, Measured, Plan, QUIET};
 
 /// Delay the relay may add to a chunk at 1,000 streams, in ms.
 const ADDED_P99_MS: f64 = 1.0;
 /// Resident KiB an active stream may cost.
 const STREAM_KIB: f64 = 64.0;
-
-/// A measurement is quiet when other work takes less than this share of the cores.
-const QUIET: f64 = 0.1;
 
 /// The load average before the bench adds to it.
 pub fn load_average() -> String {
