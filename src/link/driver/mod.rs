@@ -349,6 +349,8 @@ impl Driver {
         while let Some(context) = self.contexts.expired(now) {
             if self.exclusive {
                 self.retire(RetireReason::Dirty)?;
+            } else {
+                self.watch.doubt(now);
             }
             self.contexts.remove(context);
         }
