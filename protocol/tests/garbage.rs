@@ -1,6 +1,8 @@
 //! Every decoder bears anything: a few tries of each fuzz target, on any bytes and on what vendors have
 //! really sent with some of it changed.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 #[allow(dead_code)] // the corpus is written elsewhere
 #[path = "../../fuzz/src/entry.rs"]
 mod entry;
@@ -53,6 +55,10 @@ fn mangled(which: usize, links: Vec<Vec<Act>>) -> impl Strategy<Value = Vec<u8>>
     })
 }
 
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 #[test]
 fn what_vendors_have_sent_passes_as_it_is() {
     for (which, (provider, api)) in entry::kinds().into_iter().enumerate() {
@@ -69,12 +75,12 @@ fn what_vendors_have_sent_passes_as_it_is() {
 fn no_vendor_breaks_its_codec() {
     for (which, (provider, api)) in entry::kinds().into_iter().enumerate() {
         let links = recorded(provider, api);
-        proptest!(ProptestConfig::with_cases(300), |(data in mangled(which, links))| entry::codec(&data));
+        proptest!(cases(300), |(data in mangled(which, links))| entry::codec(&data));
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(cases(500))]
 
     #[test]
     fn any_bytes_pass_every_codec(data in prop::collection::vec(any::<u8>(), 0..400)) {

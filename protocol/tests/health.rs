@@ -151,6 +151,21 @@ fn a_probe_that_shows_nothing_makes_room_for_the_next() {
 }
 
 #[test]
+fn what_is_said_to_be_mended_is_tried_at_once() {
+    let mut world = World::opened();
+    let probe = {
+        world.now += 5 * SECOND;
+        world.pass().unwrap()
+    };
+    world.health.trust();
+    world.health.failed(probe, &fault(FaultKind::Reset), 0.5, world.now);
+    assert!(!world.health.is_open());
+    world.fails(FaultKind::Auth);
+    world.health.trust();
+    world.speaks();
+}
+
+#[test]
 fn what_began_before_it_opened_proves_nothing() {
     let mut world = World::new();
     let (good, bad) = (world.pass().unwrap(), world.pass().unwrap());

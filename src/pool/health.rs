@@ -47,6 +47,11 @@ impl Doctor {
         Ok(Patient { doctor: Arc::clone(self), pass, seen: false })
     }
 
+    /// Forgets every fault of the upstream.
+    pub(super) fn trust(&self) {
+        self.change(Health::trust);
+    }
+
     /// Whether a stream may be tried a second time.
     pub(super) fn allows_retry(&self) -> bool {
         self.inner().retries.allow(now())

@@ -136,6 +136,14 @@ impl Pools {
         leased
     }
 
+    /// Forgets what has gone wrong with an upstream, because it or its account has been mended: it is
+    /// tried again at once.
+    pub fn trust(&self, upstream: &Upstream) {
+        if let Some(pool) = self.0.get(&upstream.name) {
+            pool.doctor.trust();
+        }
+    }
+
     /// What the upstream's pool has right now.
     #[must_use]
     pub fn counts(&self, upstream: &Upstream) -> PoolCounts {

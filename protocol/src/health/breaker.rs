@@ -166,6 +166,14 @@ impl Breaker {
         self.state = State::Open { until, probing: false };
     }
 
+    /// Closes it as if nothing had been.
+    pub(super) fn close(&mut self) {
+        self.epoch += 1;
+        self.state = State::Closed;
+        (self.in_a_row, self.openings) = (0, 0);
+        self.recent.clear();
+    }
+
     fn remember(&mut self, fault: bool, now: Instant) {
         let step = now.duration_since(self.origin).as_nanos() / STEP.as_nanos();
         let first = (step + 1).saturating_sub(WINDOW.as_nanos() / STEP.as_nanos());
