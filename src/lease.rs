@@ -54,6 +54,15 @@ pub(crate) type Reopening = Pin<Box<dyn Future<Output = Result<Stream, UpstreamF
 /// Opens a stream with the same settings on a fresh link.
 pub(crate) type Reopen = Box<dyn FnOnce() -> Reopening + Send>;
 
+/// Who is told how a lease's stream went. Dropped without being told anything: nothing was seen.
+pub(crate) trait Witness: Send {
+    /// Audio has come. Told once.
+    fn spoke(&mut self);
+
+    /// It failed. Told once, and last.
+    fn failed(&mut self, fault: &UpstreamFault);
+}
+
 /// The right to run one stream. Dropped before its last event, it cancels the stream upstream, ahead
 /// of any text still queued; the account's slot is free again once the vendor is really done with it.
 pub struct Lease {
@@ -61,6 +70,8 @@ pub struct Lease {
     checkout: Checkout,
     retry: Option<Retry>,
     reopening: Option<Reopening>,
+    witness: Option<Box<dyn Witness>>,
+    spoke: bool,
     /// Commands kept for a link that is being opened.
     kept: Kept,
     over: bool,
@@ -81,10 +92,17 @@ struct Kept {
 
 impl Lease {
     /// `reopen` is used once at most; `text_buffer` bounds in bytes what is kept for it.
-    pub(crate) fn new(stream: Stream, checkout: Checkout, reopen: Reopen, text_buffer: usize) -> Self {
+    pub(crate) fn new(
+        stream: Stream,
+        checkout: Checkout,
+        reopen: Reopen,
+        witness: Box<dyn Witness>,
+        text_buffer: usize,
+    ) -> Self {
         let kept = Kept { commands: Vec::new(), bytes: 0, limit: text_buffer };
         let retry = Some(Retry { reopen, pooled: checkout.kind != CheckoutKind::Cold });
-        Self { stream, checkout, retry, reopening: None, kept, over: false }
+        let witness = Some(witness);
+        Self { stream, checkout, retry, reopening: None, witness, spoke: false, kept, over: false }
     }
 
     /// How this lease was come by.
@@ -138,7 +156,11 @@ impl Lease {
                 self.reopening = None;
                 match reopened {
                     Ok(stream) => self.resume(stream),
-                    Err(fault) => return self.last(Event::Failed(fault)),
+                    Err(fault) => {
+                        // A failed dial has been told by itself, and so has the link's death.
+                        self.witness = None;
+                        return self.last(Event::Failed(fault));
+                    }
                 }
             }
             let Some(event) = ready!(self.stream.poll_event(cx)) else {
@@ -150,7 +172,34 @@ impl Lease {
                 continue;
             }
             self.forget();
+            self.testify(&event);
             return if event.is_last() { self.last(event) } else { Poll::Ready(Some(event)) };
+        }
+    }
+
+    /// The stream's user has found this fault in it. False when the user was told of it by an event.
+    pub fn failed(&mut self, fault: &UpstreamFault) -> bool {
+        let Some(mut witness) = self.witness.take() else { return false };
+        witness.failed(fault);
+        true
+    }
+
+    fn testify(&mut self, event: &Event) {
+        match event {
+            Event::Audio(audio) if !audio.is_empty() && !self.spoke => {
+                self.spoke = true;
+                if let Some(witness) = &mut self.witness {
+                    witness.spoke();
+                }
+            }
+            // The death of a link is one fault, however many streams it takes along.
+            Event::Failed(fault) if is_of_link(fault.kind) && !self.stream.mourns_first() => {
+                self.witness = None;
+            }
+            Event::Failed(fault) => {
+                self.failed(fault);
+            }
+            _ => {}
         }
     }
 
@@ -198,6 +247,19 @@ impl Kept {
         self.commands.push(command);
         Ok(())
     }
+}
+
+/// Whether this is a fault of a whole link.
+fn is_of_link(kind: FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::ClosedEarly
+            | FaultKind::ClosedMidAudio
+            | FaultKind::Stalled
+            | FaultKind::WriteStall
+            | FaultKind::BadFrame
+            | FaultKind::Oversize
+    )
 }
 
 /// Whether a stream's end is the death of its link before anything was spoken.

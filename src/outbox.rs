@@ -65,6 +65,12 @@ impl Outbox {
         self.queued + self.fed < ROOM
     }
 
+    /// Whether nothing waits, here or in the socket.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.fed == 0
+    }
+
     /// Adds a frame behind all others.
     pub fn push(&mut self, frame: Frame) {
         self.overrun |= self.queued > LIMIT;
@@ -85,6 +91,7 @@ impl Outbox {
     pub fn abandon(&mut self) {
         self.queue.clear();
         self.queued = 0;
+        self.overrun = false;
         self.unstick();
     }
 
@@ -178,6 +185,11 @@ impl<S> Metered<S> {
     /// Counts from 0.
     pub fn new(inner: S) -> Self {
         Self { inner, written: 0 }
+    }
+
+    /// Bytes taken so far.
+    pub fn written(&self) -> u64 {
+        self.written
     }
 
     /// The socket itself.

@@ -124,8 +124,7 @@ impl Relay {
 }
 
 fn compose(config: Config, store: Store, ledger: Arc<Ledger>, drain: Drain) -> App {
-    let pools =
-        Pools::new(&config.upstreams, drain.clone(), config.limits.stream_buffer, config.limits.text_buffer);
+    let pools = Pools::new(&config.upstreams, &drain, &config.limits);
     let auth = Arc::new(Authenticator::new(&config, store));
     App::new(Arc::new(config), auth, Quota::new(), pools, ledger, drain)
 }

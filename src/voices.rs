@@ -31,6 +31,8 @@ impl Plan {
             format: self.spec.format,
             first_audio: self.upstream.watchdogs.first_audio,
             gap: self.upstream.watchdogs.gap,
+            end: self.upstream.watchdogs.end,
+            audio: self.upstream.watchdogs.audio,
         }
     }
 }

@@ -17,11 +17,11 @@ use voxrelay::config::Config;
 const STREAM_BUFFER: usize = 64 * 1024;
 /// What may be under way outside the relay's own buffers: a pipe of the voice, its kernel buffers, and
 /// the client's socket in both kernels.
-const UNDER_WAY: u64 = 1024 * 1024;
+const UNDER_WAY: u64 = 512 * 1024;
 /// Bytes the client's kernel takes.
 const NARROW: u32 = 64 * 1024;
-/// A minute of speech, 2 MB at 16 kHz.
-const SENTENCES: usize = 10;
+/// Over half a minute of speech, 1.1 MB at 16 kHz.
+const SENTENCES: usize = 6;
 
 /// The voices of this process are told apart by which story runs, so that only one may.
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -76,8 +76,7 @@ async fn a_client_that_never_reads_again_is_cut_off_at_the_write_deadline() {
     neighbour.says(SHORT).await;
     relay.idle().await;
     assert_eq!(relay.metric(r#"voxrelay_slow_consumers_total{link="exclusive"}"#).await, 1.0);
-    // Whoever looks up in time finds what had left, and why there is no more.
-    client.is_closed(1008, "slow_consumer").await;
+    is_given_up(&mut client).await;
     relay.is_unharmed().await;
 }
 
@@ -105,6 +104,33 @@ async fn a_client_that_reads_slowly_is_never_cut_off() {
         }
     };
     assert_eq!(done["bytes"], heard);
+}
+
+#[tokio::test]
+async fn a_client_that_plays_while_it_reads_is_not_taken_for_dead() {
+    let _alone = ALONE.lock().await;
+    let relay = TestRelay::start(restless).await;
+    let mut client = relay.connect().await;
+    client.speak(json!({}), &long_text(1)).await;
+    // The ping waits behind what the client has not read yet, and so does its answer.
+    settled().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let turn = client.turn().await;
+    assert_eq!(turn.done["bytes"], turn.audio().len());
+    client.says(SHORT).await;
+}
+
+#[tokio::test]
+async fn a_quiet_client_that_does_not_answer_pings_is_let_go() {
+    let _alone = ALONE.lock().await;
+    let relay = TestRelay::start(restless).await;
+    let mut client = relay.connect().await;
+    client.send(json!({ "type": "start", "voice": "default" })).await;
+    client.until("started").await;
+    assert_eq!(relay.live_streams().await, 1);
+    // Not read any more: no pong goes back.
+    relay.idle().await;
+    client.gone().await;
 }
 
 #[tokio::test]
@@ -147,10 +173,28 @@ async fn replies_pile_up_only_so_far_for_a_client_that_talks_and_never_listens()
         client.send(json!({ "type": "flush", "stream": "b", "mark": "x".repeat(256) })).await;
     }
     relay.idle().await;
-    client.is_closed(1008, "slow_consumer").await;
+    is_given_up(&mut client).await;
     relay.is_unharmed().await;
 }
 
 fn narrow(config: &mut Config) {
     config.limits.stream_buffer = STREAM_BUFFER;
+}
+
+/// Asks quiet clients soon and often whether they are there.
+fn restless(config: &mut Config) {
+    short(&mut config.limits.ping);
+    short(&mut config.limits.pong_timeout);
+}
+
+/// Whoever looks up in time finds what had left, and why there is no more; after that, a reset.
+async fn is_given_up(client: &mut TestClient) {
+    loop {
+        match client.next().await {
+            Seen::Json(message) if message["type"] == "error" => assert_eq!(message["code"], "slow_consumer"),
+            Seen::Close(code, reason) => assert!(code == 1008 && reason.starts_with("slow_consumer ")),
+            Seen::Gone => return,
+            Seen::Json(_) | Seen::Audio(_) => {}
+        }
+    }
 }

@@ -68,7 +68,7 @@ fn what_the_contract_has_and_this_build_has_not_is_refused_by_name() {
             "2: server: tls is not supported by this build yet; remove it and put a proxy that speaks TLS in front",
             r#"5: store: url: PostgreSQL is not supported by this build yet; write it like "sqlite:voxrelay.db""#,
             "7: fleet is not supported by this build yet; remove it; quotas live in this process",
-            r#"12: upstream "rime-us": kind "rime" is not supported by this build yet; it has embedded, cartesia"#,
+            r#"12: upstream "openai": kind "openai" is not supported by this build yet; it has embedded, cartesia, elevenlabs, deepgram, rime, fish-audio"#,
         ]
     );
 }

@@ -13,5 +13,4 @@ mod native;
 mod own;
 #[path = "conformance/raw.rs"]
 mod raw;
-#[path = "clients/relay.rs"]
-mod relay;
+mod support;

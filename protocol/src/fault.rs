@@ -270,6 +270,7 @@ pub enum FaultKind {
     ClosedEarly,
     ClosedMidAudio,
     Stalled,
+    NoEnd,
     Rejected,
     BadFrame,
     Oversize,
@@ -280,7 +281,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Refused,
         Self::Reset,
         Self::Dns,
@@ -296,6 +297,7 @@ impl FaultKind {
         Self::ClosedEarly,
         Self::ClosedMidAudio,
         Self::Stalled,
+        Self::NoEnd,
         Self::Rejected,
         Self::BadFrame,
         Self::Oversize,
@@ -323,6 +325,7 @@ impl FaultKind {
             Self::ClosedEarly => "closed_early",
             Self::ClosedMidAudio => "closed_mid_audio",
             Self::Stalled => "stalled",
+            Self::NoEnd => "no_end",
             Self::Rejected => "rejected",
             Self::BadFrame => "bad_frame",
             Self::Oversize => "oversize",
@@ -374,7 +377,7 @@ impl From<&UpstreamFault> for Fault {
             FaultKind::Rejected => {
                 Self::new(FaultCode::UpstreamRejected, "the upstream refuses this text, voice or option")
             }
-            FaultKind::FirstAudio | FaultKind::Stalled => {
+            FaultKind::FirstAudio | FaultKind::Stalled | FaultKind::NoEnd => {
                 Self::new(FaultCode::UpstreamTimeout, "the upstream was silent for too long")
             }
             FaultKind::SlowConsumer => {

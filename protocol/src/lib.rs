@@ -15,12 +15,14 @@ pub mod dialect;
 pub mod event;
 pub mod fault;
 pub mod frame;
+pub mod health;
 pub mod pace;
 pub mod provider;
 pub mod reply;
 pub mod request;
 pub mod segment;
 pub mod session;
+pub mod slots;
 pub mod transcript;
 pub mod vendor;
 pub mod words;
@@ -32,3 +34,8 @@ pub use fault::{Fault, FaultClass, FaultCode, FaultKind, QuotaScope, Refusal, Up
 pub use frame::{Frame, FrameRef};
 pub use reply::Reply;
 pub use request::{Request, Start, StreamName};
+
+/// Runs the examples of the specification.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Specification;

@@ -130,12 +130,46 @@ pub trait ProviderCodec: Send {
     /// every context of the link fails with it.
     fn decode(&mut self, frame: FrameRef<'_>, out: &mut Vec<(ContextId, Event)>)
     -> Result<(), UpstreamFault>;
+
+    /// What has become due by the call before it and was not its direct answer: frames that had to
+    /// wait for the vendor, and events that need no frame of its. Asked for after every `encode`,
+    /// `decode` and `closed`. What a codec keeps back is bounded by the text a stream may carry.
+    fn settle(&mut self, _frames: &mut Vec<(ContextId, Frame)>, _events: &mut Vec<(ContextId, Event)>) {}
+
+    /// What the vendor's close frame says beyond "closed": its code (1005 where it gave none), and its
+    /// reason of at most 123 bytes. `None` where it is a closing like any other. The note must not repeat the reason.
+    fn closed(&mut self, _code: u16, _reason: &str) -> Option<UpstreamFault> {
+        None
+    }
+
+    /// What keeps the link and its contexts open at this moment, where the vendor closes what is
+    /// silent in spite of WebSocket pings. `None` for the whole life of the link where it does not.
+    fn keep_alive(&self) -> Option<KeepAlive> {
+        None
+    }
+}
+
+/// Frames that only say "still here".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// How often they must be sent; the same at every asking.
+    pub every: Duration,
+    /// The frames, each with the context it names, so that none is sent for one that has just been
+    /// cancelled; [`ContextId::FOREIGN`] where it names none.
+    pub frames: Vec<(ContextId, Frame)>,
 }
 
 /// Every kind of upstream, one row each.
 #[must_use]
 pub fn providers() -> &'static [&'static dyn Provider] {
-    &[&crate::vendor::embedded::provider::Embedded, &crate::vendor::cartesia::provider::Cartesia]
+    &[
+        &crate::vendor::embedded::provider::Embedded,
+        &crate::vendor::cartesia::provider::Cartesia,
+        &crate::vendor::elevenlabs::provider::ElevenLabs,
+        &crate::vendor::deepgram::provider::Deepgram,
+        &crate::vendor::rime::provider::Rime,
+        &crate::vendor::fish_audio::provider::FishAudio,
+    ]
 }
 
 /// The provider of that kind.

@@ -10,11 +10,14 @@
 //! | `{"send": …}` | the frame that goes to the vendor because of it |
 //! | `{"receive": …, "after_ms": 40}` | a frame from the vendor, so many ms after the line before |
 //! | `{"context": 1, "event": …}` | what that means: `{"audio": "<base64>"}`, `{"words": […], "estimated": false}`, `"flushed"`, `"done"`, `{"failed": "<kind>"}`; `"context": null` for a stranger's |
+//! | `{"close": {"code": 1008, "reason": "…"}}` | the vendor closes (1005: without a code); without a fault behind it, a closing like any other |
 //! | `{"fault": "<kind>"}` | the frame is refused, or the whole connection is in error |
 //!
 //! A frame is `{"json": <value>}` (text; compared as JSON), `{"text": "…"}` (text, byte for byte) or
 //! `{"binary": "<base64>"}`. `send` lines follow the command they come from, in order and with nothing
-//! missing; so do `event` and `fault` lines after a `receive`. Context names are those of a codec with
+//! missing; so do `event` and `fault` lines after a `receive`. An answer may also set
+//! frames free that waited for it, a command be answered without a frame, and a close be an end: then `send`
+//! lines follow a `receive`, and `event` lines a command or a close. Context names are those of a codec with
 //! seed 0.
 
 use base64::Engine as _;
@@ -49,6 +52,8 @@ pub enum Step {
     Receive(Payload, u64),
     /// What the frame before means. A failure's note is empty.
     Event(ContextId, Event),
+    /// The vendor closes, with this code and reason.
+    Close(u16, String),
     /// The frame before is refused, or the connection is in error.
     Fault(FaultKind),
 }
@@ -143,12 +148,23 @@ struct Line {
     #[serde(default)]
     after_ms: u64,
     event: Option<RawEvent>,
+    close: Option<RawClose>,
     fault: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawClose {
+    code: u16,
+    reason: String,
 }
 
 impl Line {
     fn step(self) -> Option<Step> {
         let context = self.context.map_or(ContextId::FOREIGN, ContextId);
+        if let Some(close) = self.close {
+            return Some(Step::Close(close.code, close.reason));
+        }
         match (self.command, self.send, self.receive, self.event, self.fault) {
             (Some(command), None, None, None, None) => Some(Step::Command(context, command.command())),
             (None, Some(payload), None, None, None) => Some(Step::Send(payload.payload()?)),

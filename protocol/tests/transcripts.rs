@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 
-use voxrelay_protocol::provider::{Account, Provider, providers};
+use voxrelay_protocol::provider::{Account, Provider, ProviderCodec, providers};
 use voxrelay_protocol::transcript::{Step, Transcript};
 use voxrelay_protocol::{ContextId, Event, FaultKind, Frame};
 
@@ -43,6 +43,7 @@ fn retell(provider: &dyn Provider, transcript: &Transcript) -> Result<(), String
                 let mut out = Vec::new();
                 codec.encode(*context, command, &mut out);
                 frames.extend(out);
+                settle(&mut *codec, &mut frames, &mut meaning);
             }
             Step::Send(payload) => {
                 let frame = frames.pop_front().ok_or_else(|| at("no such frame was sent".into()))?;
@@ -55,15 +56,29 @@ fn retell(provider: &dyn Provider, transcript: &Transcript) -> Result<(), String
                 let mut out = Vec::new();
                 let result = codec.decode(payload.frame().as_ref(), &mut out);
                 meaning.extend(out.into_iter().map(Meaning::of));
+                settle(&mut *codec, &mut frames, &mut meaning);
                 meaning.extend(result.err().map(|fault| Meaning::Fault(fault.kind)));
             }
             Step::Event(context, event) => {
                 expect(meaning.pop_front(), &Meaning::of((*context, event.clone()))).map_err(at)?;
             }
+            Step::Close(code, reason) => {
+                nothing_left(&frames, &meaning).map_err(at)?;
+                let fault = codec.closed(*code, reason);
+                settle(&mut *codec, &mut frames, &mut meaning);
+                meaning.extend(fault.map(|fault| Meaning::Fault(fault.kind)));
+            }
             Step::Fault(kind) => expect(meaning.pop_front(), &Meaning::Fault(*kind)).map_err(at)?,
         }
     }
     nothing_left(&frames, &meaning)
+}
+
+fn settle(codec: &mut dyn ProviderCodec, frames: &mut VecDeque<Frame>, meaning: &mut VecDeque<Meaning>) {
+    let (mut freed, mut events) = (Vec::new(), Vec::new());
+    codec.settle(&mut freed, &mut events);
+    frames.extend(freed.into_iter().map(|(_, frame)| frame));
+    meaning.extend(events.into_iter().map(Meaning::of));
 }
 
 /// What a received frame came to; the notes of faults are free.

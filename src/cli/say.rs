@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use voxrelay_protocol::request::Credential;
 use voxrelay_protocol::vendor::native::client::ClientMessage;
 use voxrelay_protocol::vendor::native::messages::ServerMessage;
-use voxrelay_protocol::{AudioFormat, Container, Encoding, FrameRef};
+use voxrelay_protocol::{AudioFormat, Container, Encoding, FaultKind, FrameRef};
 
 use super::CliError;
 use super::login::client_settings;
@@ -84,7 +84,11 @@ async fn say(args: &Args, url: &str, key: &Credential) -> Result<(), CliError> {
     let headers = [("authorization", Credential::new(format!("Bearer {}", key.expose())))];
     let dialled = websocket::dial(&address, &headers, CONNECT).await;
     let mut transport: Transport = Box::new(dialled.map_err(|fault| {
-        CliError::Failed(format!("cannot connect to {address}: {} ({})", fault.note, fault.kind.as_str()))
+        let why = match fault.kind {
+            FaultKind::Auth => "the relay does not accept the key",
+            _ => &fault.note,
+        };
+        CliError::Failed(format!("cannot connect to {address}: {why} ({})", fault.kind.as_str()))
     })?);
     let start = ClientMessage::Start {
         stream: STREAM,

@@ -1,5 +1,6 @@
 //! `voxrelay serve`: configure, start, wait for a signal, drain.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,7 +24,9 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     // Caught from the beginning: a stop that comes while starting is not lost.
     let mut stop = Stop::new()?;
     let relay = Relay::start(config).await.map_err(|error| CliError::Failed(error.to_string()))?;
-    announce(&relay);
+    if let Err(error) = announce(&relay) {
+        tracing::warn!(%error, "the addresses could not be printed");
+    }
     stop.asked().await;
     tracing::info!("draining");
     let again = async {
@@ -39,20 +42,22 @@ pub async fn run(args: Args) -> Result<(), CliError> {
     }
 }
 
-fn announce(relay: &Relay) {
+/// Says where the relay is. It serves all the same when nobody reads that any more.
+fn announce(relay: &Relay) -> std::io::Result<()> {
     let (addr, operator) = (relay.addr, relay.operator_addr);
-    println!("voxrelay {} is ready", env!("CARGO_PKG_VERSION"));
-    println!("  clients    ws://{addr}/v1/stream  http://{addr}/v1/speech");
-    println!("  operators  http://{operator}/metrics  http://{operator}/readyz");
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "voxrelay {} is ready", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  clients    ws://{addr}/v1/stream  http://{addr}/v1/speech")?;
+    writeln!(out, "  operators  http://{operator}/metrics  http://{operator}/readyz")?;
     if let Some(key) = &relay.first_key {
         let program = std::env::args().next().unwrap_or_else(|| "voxrelay".to_owned());
-        println!("  first key  {}  ({}; shown this once)", key.secret, key.id);
-        println!("Hear it:");
-        println!(
-            "  VOXRELAY_API_KEY={} {program} say \"Hello from the relay.\" --url http://{addr} --out hello.wav",
-            key.secret
-        );
+        let (secret, id) = (&key.secret, &key.id);
+        writeln!(out, "  first key  {secret}  ({id}; shown this once)")?;
+        writeln!(out, "Hear it:")?;
+        let say = "say \"Hello from the relay.\"";
+        writeln!(out, "  VOXRELAY_API_KEY={secret} {program} {say} --url http://{addr} --out hello.wav")?;
     }
+    out.flush()
 }
 
 struct Stop {

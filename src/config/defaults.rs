@@ -124,6 +124,7 @@ impl Default for Limits {
             pong_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
             queue_timeout: Duration::from_secs(5),
+            queue_streams: 256,
         }
     }
 }
@@ -146,6 +147,8 @@ impl Default for Watchdogs {
             connect: Duration::from_secs(3),
             first_audio: Duration::from_secs(5),
             gap: Duration::from_secs(3),
+            end: Duration::from_secs(5),
+            audio: Duration::from_secs(30 * 60),
         }
     }
 }

@@ -77,6 +77,7 @@ fn limits(limits: &Limits, rows: &mut Rows) {
     rows.add("limits.pong_timeout", duration(limits.pong_timeout));
     rows.add("limits.write_timeout", duration(limits.write_timeout));
     rows.add("limits.queue_timeout", duration(limits.queue_timeout));
+    rows.add("limits.queue_streams", limits.queue_streams);
 }
 
 fn describe_upstream(upstream: &Upstream, rows: &mut Rows) {
@@ -96,6 +97,8 @@ fn describe_upstream(upstream: &Upstream, rows: &mut Rows) {
     add("watchdogs.connect", duration(upstream.watchdogs.connect));
     add("watchdogs.first_audio", duration(upstream.watchdogs.first_audio));
     add("watchdogs.gap", duration(upstream.watchdogs.gap));
+    add("watchdogs.end", duration(upstream.watchdogs.end));
+    add("watchdogs.audio", duration(upstream.watchdogs.audio));
 }
 
 fn describe_voice(voice: &Voice, rows: &mut Rows) {

@@ -40,19 +40,41 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Vec<ConfigFault>> {
         let mut faults = Faults::default();
-        let mut root = match file {
+        let root = match file {
             Some(path) => read_file(path, &mut faults),
             None => Node::table(Place::Whole),
         };
-        let around = Surroundings {
-            variables: environment.into_iter().collect(),
-            folder: file.and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf(),
-        };
-        overlay(&mut root, ENVIRONMENT_PREFIX, &around.variables, &faults);
-        let config = read(&root, &faults, &around);
-        let found = faults.into_list(file);
-        if found.is_empty() { Ok(config) } else { Err(found) }
+        finish(root, faults, file, environment)
     }
+
+    /// The same of a file that has been read already; relative paths start from the working directory.
+    ///
+    /// # Errors
+    /// Every fault there is, in the order of the text.
+    pub fn parse(
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Vec<ConfigFault>> {
+        let mut faults = Faults::default();
+        let root = parse_file(text, &mut faults);
+        finish(root, faults, None, environment)
+    }
+}
+
+fn finish(
+    mut root: Node,
+    faults: Faults,
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Config, Vec<ConfigFault>> {
+    let around = Surroundings {
+        variables: environment.into_iter().collect(),
+        folder: file.and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf(),
+    };
+    overlay(&mut root, ENVIRONMENT_PREFIX, &around.variables, &faults);
+    let config = read(&root, &faults, &around);
+    let found = faults.into_list(file);
+    if found.is_empty() { Ok(config) } else { Err(found) }
 }
 
 fn read_file(path: &Path, faults: &mut Faults) -> Node {
@@ -206,6 +228,7 @@ fn limits(mut section: Section<'_>) -> Limits {
         pong_timeout: section.duration("pong_timeout", defaults.pong_timeout, 60 * MINUTE),
         write_timeout: section.duration("write_timeout", defaults.write_timeout, 60 * MINUTE),
         queue_timeout: section.duration("queue_timeout", defaults.queue_timeout, 10 * MINUTE),
+        queue_streams: section.count("queue_streams", defaults.queue_streams, 0..=100_000),
     };
     section.done();
     limits

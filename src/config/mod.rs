@@ -155,6 +155,8 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// How long a stream may wait for an upstream's slot.
     pub queue_timeout: Duration,
+    /// Streams that may wait for slots of one upstream.
+    pub queue_streams: usize,
 }
 
 /// An account at a vendor.
@@ -203,6 +205,10 @@ pub struct Watchdogs {
     pub first_audio: Duration,
     /// Between two pieces of audio while more is owed.
     pub gap: Duration,
+    /// From the answer to the last flush to the end.
+    pub end: Duration,
+    /// Most audio of one stream, by its length.
+    pub audio: Duration,
 }
 
 /// A configured voice.

@@ -232,6 +232,8 @@ fn watchdogs(mut section: Section<'_>) -> Watchdogs {
         connect: section.duration("connect", defaults.connect, most),
         first_audio: section.duration("first_audio", defaults.first_audio, most),
         gap: section.duration("gap", defaults.gap, most),
+        end: section.duration("end", defaults.end, most),
+        audio: section.duration("audio", defaults.audio, 24 * HOUR),
     };
     section.done();
     watchdogs

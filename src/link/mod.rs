@@ -56,6 +56,8 @@ pub struct Link {
     waker: AtomicWaker,
     next: AtomicU64,
     retired: AtomicBool,
+    /// Somebody has told of its death.
+    mourned: AtomicBool,
     /// Streams open or about to be opened: a link with any does not end of its own will.
     promised: AtomicUsize,
     stream_buffer: usize,
@@ -96,6 +98,7 @@ impl Link {
             waker: AtomicWaker::new(),
             next: AtomicU64::new(1),
             retired: AtomicBool::new(false),
+            mourned: AtomicBool::new(false),
             promised: AtomicUsize::new(0),
             stream_buffer: settings.stream_buffer,
             text_buffer: settings.text_buffer,

@@ -230,6 +230,11 @@ impl Stream {
         Poll::Ready(Some(last.unwrap_or_else(gone)))
     }
 
+    /// Whether this stream is the first one of its link to tell of the link's death. True once a link.
+    pub fn mourns_first(&self) -> bool {
+        !self.link.mourned.swap(true, Ordering::AcqRel)
+    }
+
     /// Bytes of audio and words waiting to be read.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {

@@ -15,6 +15,7 @@ pub const WRITE_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     Ping,
+    KeepAlive,
     Silent,
     WriteStalled,
     Idle,
@@ -29,6 +30,8 @@ pub(super) struct Watch {
     idle_since: Option<Instant>,
     idle: Duration,
     old_at: Option<Instant>,
+    /// How often the vendor wants a sign of life, and when the next one is due.
+    keep_alive: Option<(Duration, Instant)>,
     paused: bool,
     pings: bool,
 }
@@ -42,9 +45,16 @@ impl Watch {
             idle_since: Some(now),
             idle,
             old_at: now.checked_add(max_age),
+            keep_alive: None,
             paused: false,
             pings: true,
         }
+    }
+
+    /// The vendor wants a sign of life so often.
+    pub(super) fn keeping_alive(mut self, every: Option<Duration>) -> Self {
+        self.keep_alive = every.map(|every| (every, self.heard + every));
+        self
     }
 
     /// Anything at all came in.
@@ -93,7 +103,8 @@ impl Watch {
         });
         let writing = self.writing.map(|since| since + WRITE_WITHIN);
         let idle = self.idle_since.and_then(|since| since.checked_add(self.idle));
-        [liveness, writing, idle, self.old_at].into_iter().flatten().min()
+        let keep_alive = self.keep_alive.map(|(_, at)| at);
+        [liveness, writing, idle, keep_alive, self.old_at].into_iter().flatten().min()
     }
 
     /// The first thing that is due, told once.
@@ -110,6 +121,12 @@ impl Watch {
                 }
                 _ => {}
             }
+        }
+        if let Some((every, at)) = &mut self.keep_alive
+            && now >= *at
+        {
+            *at = now + *every;
+            return Some(Due::KeepAlive);
         }
         if self.idle_since.is_some_and(|since| now.duration_since(since) >= self.idle) {
             return Some(Due::Idle);
@@ -145,6 +162,19 @@ mod tests {
         watch.due(start + PING_AFTER);
         watch.heard(start + PING_AFTER + PONG_WITHIN / 2);
         assert_eq!(watch.due(start + PING_AFTER + PONG_WITHIN), None);
+    }
+
+    #[test]
+    fn signs_of_life_are_given_at_their_own_pace() {
+        let start = Instant::now();
+        let every = PING_AFTER / 3;
+        let mut watch = Watch::new(start, HOUR, HOUR).keeping_alive(Some(every));
+        for turn in 1..=2 {
+            assert_eq!(watch.next(), Some(start + every * turn));
+            assert_eq!(watch.due(start + every * turn), Some(Due::KeepAlive));
+            assert_eq!(watch.due(start + every * turn), None);
+            watch.heard(start + every * turn);
+        }
     }
 
     #[test]

@@ -151,6 +151,8 @@ catalogue! {
     SLOT_WAIT_SECONDS "voxrelay_slot_wait_seconds" Histogram(WAIT), Seconds, ["upstream"], "Time until a slot was free.";
     UPSTREAM_FAULTS "voxrelay_upstream_faults_total" Counter, Count, ["upstream", "kind"], "What went wrong at or on the way to an upstream.";
     WATCHDOG_FIRES "voxrelay_watchdog_fires_total" Counter, Count, ["upstream", "watchdog"], "Steps of an upstream that took too long.";
+    BREAKER_OPEN "voxrelay_breaker_open" Gauge, Count, ["upstream"], "1 while an upstream that fails is left alone, until a stream has been spoken there again.";
+    CREDENTIAL_BAD "voxrelay_credential_bad" Gauge, Count, ["upstream"], "1 while an upstream refuses the relay's account; one stream a minute tries it.";
     FAILOVERS "voxrelay_failovers_total" Counter, Count, ["from", "to", "phase"], "Streams moved to another upstream; a pair appears with its first move.";
 
     // The relay itself.

@@ -56,6 +56,8 @@ pub struct UpstreamMetrics {
     slots_limit: Gauge,
     slot_waiters: Gauge,
     slot_wait: Histogram,
+    breaker_open: Gauge,
+    credential_bad: Gauge,
     faults: Family<FaultKind, Counter>,
     watchdogs: Family<Watchdog, Counter>,
 }
@@ -104,6 +106,8 @@ impl UpstreamMetrics {
             slots_limit: gauge(&row::SLOTS_LIMIT, &[name]),
             slot_waiters: gauge(&row::SLOT_WAITERS, &[name]),
             slot_wait: histogram(&row::SLOT_WAIT_SECONDS, &[name]),
+            breaker_open: gauge(&row::BREAKER_OPEN, &[name]),
+            credential_bad: gauge(&row::CREDENTIAL_BAD, &[name]),
             faults: Family::new(|kind: FaultKind| counter(&row::UPSTREAM_FAULTS, &[name, kind.text()])),
             watchdogs: Family::new(|which: Watchdog| counter(&row::WATCHDOG_FIRES, &[name, which.text()])),
         }
@@ -176,6 +180,16 @@ impl UpstreamMetrics {
     /// A stream waits for a slot until the guard is dropped.
     pub fn slot_waiter(&self) -> Held {
         Held::one(&self.slot_waiters)
+    }
+
+    /// Whether streams are kept away from it because it fails.
+    pub fn breaker_open(&self, open: bool) {
+        self.breaker_open.set(float(open.into()));
+    }
+
+    /// Whether it refuses our account.
+    pub fn credential_bad(&self, bad: bool) {
+        self.credential_bad.set(float(bad.into()));
     }
 
     /// Something went wrong here or on the way here.

@@ -52,6 +52,7 @@ impl Pool {
 
     fn dial_failed(&self, fault: &UpstreamFault) {
         self.state().dials.failed(fault, spread(), Instant::now());
+        self.doctor.dial_failed(fault);
         self.metrics.dialed(DialResult::Failed);
         self.metrics.fault(fault.kind);
         if fault.kind == FaultKind::ConnectTimeout {
@@ -62,7 +63,7 @@ impl Pool {
     /// Keeps spare links for the dials in use, until the relay goes away.
     pub(super) async fn keep_spares(self: Arc<Self>) {
         loop {
-            let (wanted, again) = self.state().spares(self.upstream.pool.warm, Instant::now());
+            let (wanted, again) = self.wanted_spares();
             for dial in wanted {
                 drop(self.begin_dial(dial));
             }
@@ -74,10 +75,18 @@ impl Pool {
             }
         }
     }
+
+    /// None while the upstream is left alone: whoever probes it dials for himself.
+    fn wanted_spares(&self) -> (Vec<Arc<Dial>>, Option<Instant>) {
+        if !self.doctor.is_well() {
+            return (Vec::new(), None);
+        }
+        self.state().spares(self.upstream.pool.warm, Instant::now())
+    }
 }
 
 /// A random number from 0 to 1, for spreading things out in time.
-fn spread() -> f64 {
+pub(super) fn spread() -> f64 {
     getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
 }
 

@@ -7,6 +7,7 @@
 
 mod dialing;
 mod dials;
+mod health;
 mod seat;
 mod slots;
 mod state;
@@ -22,19 +23,33 @@ use voxrelay_protocol::provider::{Dial, Sharing};
 use voxrelay_protocol::{FaultKind, SynthesisSpec, UpstreamFault};
 
 use self::dials::Dials;
+use self::health::Doctor;
 use self::slots::Slots;
 use self::state::State;
-use crate::config::Upstream;
+use crate::config::{Limits, Upstream};
 use crate::drain::Drain;
 use crate::lease::{Checkout, CheckoutKind, Lease, Reopen};
 use crate::link::LinkSettings;
 use crate::metrics::{CheckoutResult, UpstreamMetrics};
 use crate::transport::{self, Transport};
 
+/// On whose behalf a stream runs: slots are shared fairly between askers. Says nothing else of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker(Arc<str>);
+
+impl Asker {
+    /// Whoever has that id.
+    #[must_use]
+    pub fn new(id: &Arc<str>) -> Self {
+        Self(Arc::clone(id))
+    }
+}
+
 /// Why no lease was given.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CheckoutError {
-    /// Every slot of the account, or every seat of its links, was taken until the deadline.
+    /// Every slot of the account, or every seat of its links, was taken until the deadline; or too many
+    /// wait for one already.
     #[error("{used} of {limit} streams are running upstream")]
     Slots {
         /// What the account may run.
@@ -76,25 +91,19 @@ type Dialer = Arc<dyn Fn(Arc<Dial>, Duration, Arc<UpstreamMetrics>) -> Dialing +
 pub struct Pools(Arc<HashMap<Arc<str>, Arc<Pool>>>);
 
 impl Pools {
-    /// One pool per upstream; `stream_buffer` and `text_buffer` are bytes per stream. Must be called
-    /// within a runtime.
+    /// One pool per upstream, with the bounds of a stream and of a queue. Must be called within a
+    /// runtime.
     #[must_use]
-    pub fn new(upstreams: &[Arc<Upstream>], drain: Drain, stream_buffer: usize, text_buffer: usize) -> Self {
+    pub fn new(upstreams: &[Arc<Upstream>], drain: &Drain, limits: &Limits) -> Self {
         let dialer: Dialer = Arc::new(|dial, limit, metrics| {
             Box::pin(async move { transport::dial(&dial, limit, &metrics).await })
         });
-        Self::with_dialer(upstreams, &drain, stream_buffer, text_buffer, &dialer)
+        Self::with_dialer(upstreams, drain, limits, &dialer)
     }
 
-    fn with_dialer(
-        upstreams: &[Arc<Upstream>],
-        drain: &Drain,
-        stream_buffer: usize,
-        text_buffer: usize,
-        dialer: &Dialer,
-    ) -> Self {
+    fn with_dialer(upstreams: &[Arc<Upstream>], drain: &Drain, limits: &Limits, dialer: &Dialer) -> Self {
         let pool = |upstream: &Arc<Upstream>| {
-            let pool = Pool::new(upstream, drain, stream_buffer, text_buffer, Arc::clone(dialer));
+            let pool = Pool::new(upstream, drain, limits, Arc::clone(dialer));
             (Arc::clone(&upstream.name), Arc::new(pool))
         };
         let pools: HashMap<_, _> = upstreams.iter().map(pool).collect();
@@ -104,14 +113,15 @@ impl Pools {
         Self(Arc::new(pools))
     }
 
-    /// A lease for one stream on this upstream, started with `spec`. Waits for a slot and a link, at
-    /// most `deadline`. Dropping the future gives back everything it had.
+    /// A lease for one stream on this upstream, started with `spec` on behalf of `asker`. Waits for a
+    /// slot and a link, at most `deadline`. Dropping the future gives back everything it had.
     ///
     /// # Errors
     /// See [`CheckoutError`].
     pub async fn checkout(
         &self,
         upstream: &Arc<Upstream>,
+        asker: &Asker,
         spec: SynthesisSpec,
         deadline: Duration,
     ) -> Result<Lease, CheckoutError> {
@@ -121,7 +131,7 @@ impl Pools {
         if pool.drain.has_begun() {
             return Err(CheckoutError::Draining);
         }
-        let leased = pool.checkout(Box::new(spec), deadline).await;
+        let leased = pool.checkout(asker, Box::new(spec), deadline).await;
         pool.count_checkout(&leased, asked);
         leased
     }
@@ -139,7 +149,8 @@ struct Pool {
     settings: LinkSettings,
     dialer: Dialer,
     drain: Drain,
-    slots: Slots,
+    slots: Arc<Slots>,
+    doctor: Arc<Doctor>,
     metrics: Arc<UpstreamMetrics>,
     state: Mutex<State>,
     /// A link or a dial has ended: whoever waits may try again.
@@ -149,31 +160,27 @@ struct Pool {
 }
 
 impl Pool {
-    fn new(
-        upstream: &Arc<Upstream>,
-        drain: &Drain,
-        stream_buffer: usize,
-        text_buffer: usize,
-        dialer: Dialer,
-    ) -> Self {
+    fn new(upstream: &Arc<Upstream>, drain: &Drain, limits: &Limits, dialer: Dialer) -> Self {
         let capabilities = upstream.provider.capabilities(&upstream.account);
         let per_link = match capabilities.sharing {
             Sharing::Contexts { per_link } => per_link.max(1),
             Sharing::Lease | Sharing::Once => 1,
         };
         let metrics = UpstreamMetrics::of(&upstream.name);
+        let slots = Slots::new(upstream.streams, limits.queue_streams, &metrics);
         let dials = Dials::new(upstream.pool.dials_per_second, Instant::now());
         Self {
             settings: LinkSettings {
                 idle: upstream.pool.idle.min(capabilities.idle),
                 max_age: upstream.pool.max_age,
                 capabilities,
-                stream_buffer,
-                text_buffer,
+                stream_buffer: limits.stream_buffer,
+                text_buffer: limits.text_buffer,
             },
             dialer,
             drain: drain.clone(),
-            slots: Slots::new(upstream.streams, &metrics),
+            doctor: Doctor::new(&slots, &metrics),
+            slots,
             metrics,
             state: Mutex::new(State::new(per_link, upstream.pool.max_links.max(1), dials)),
             changed: Notify::new(),
@@ -184,35 +191,48 @@ impl Pool {
 
     async fn checkout(
         self: &Arc<Self>,
+        asker: &Asker,
         spec: Box<SynthesisSpec>,
         deadline: Duration,
     ) -> Result<Lease, CheckoutError> {
         let asked = Instant::now();
         let until = asked + deadline;
-        let slot = self.slots.take(until).await?;
+        self.doctor.check()?;
+        let slot = self.slots.take(asker, until).await?;
+        let patient = self.doctor.admit()?;
         let queued = asked.elapsed();
         let dial = self.upstream.provider.dial(&self.upstream.account, &spec);
         let dial = self.state().intern(dial, Instant::now());
         let (seat, kind) = self.seat(&dial, None, until).await?;
         let connected = asked.elapsed().saturating_sub(queued);
         self.spares.notify_one();
-        let reopen = self.reopen(dial, spec.clone(), deadline);
+        let reopen = self.reopen(asker.clone(), dial, spec.clone(), deadline);
         let stream = seat.open(spec, slot);
         let checkout = Checkout { queued, connected, kind };
-        Ok(Lease::new(stream, checkout, reopen, self.settings.text_buffer))
+        Ok(Lease::new(stream, checkout, reopen, Box::new(patient), self.settings.text_buffer))
     }
 
     /// How to open the same stream once more, on a link that is fresh for certain: the others may
     /// have died together with the one that failed.
-    fn reopen(self: &Arc<Self>, dial: Arc<Dial>, spec: Box<SynthesisSpec>, deadline: Duration) -> Reopen {
+    fn reopen(
+        self: &Arc<Self>,
+        asker: Asker,
+        dial: Arc<Dial>,
+        spec: Box<SynthesisSpec>,
+        deadline: Duration,
+    ) -> Reopen {
         let pool = Arc::clone(self);
         Box::new(move || {
             Box::pin(async move {
+                if !pool.doctor.allows_retry() {
+                    let note = "too many links die under their streams";
+                    return Err(UpstreamFault::new(FaultKind::ClosedEarly, note));
+                }
                 let now = Instant::now();
                 let until = now + deadline;
                 pool.metrics.checkout(CheckoutResult::Stale, Duration::ZERO);
                 let opened = async {
-                    let slot = pool.slots.take(until).await?;
+                    let slot = pool.slots.take(&asker, until).await?;
                     let (seat, _) = pool.seat(&dial, Some(now), until).await?;
                     Ok(seat.open(spec, slot))
                 };

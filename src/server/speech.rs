@@ -62,6 +62,9 @@ pub async fn speech(
 async fn run(mut client: HttpClient, caller: Arc<Caller>, app: App, place: Place) {
     let dialect = metrics::Dialect::Speech;
     converse(&mut client, &caller, &app, dialect, Duration::ZERO).await;
+    // A session that ends right behind its stream, as in a drain, leaves the last audio queued. Whether
+    // the caller still takes it is the caller's business.
+    let _ = std::future::poll_fn(|cx| client.poll_flush(cx)).await;
     drop(place);
 }
 

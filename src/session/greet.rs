@@ -144,7 +144,14 @@ where
         }
         client.poll_incoming(cx)
     });
-    match tokio::time::timeout(limit, first).await {
+    let first = tokio::select! {
+        first = tokio::time::timeout(limit, first) => first,
+        () = app.drain.begun() => {
+            let fault = Fault::new(FaultCode::Draining, "the relay is going away").retry_after(1000);
+            return Err(NotGreeted::Refused(fault, 1001));
+        }
+    };
+    match first {
         Err(_) => {
             let fault = Fault::new(FaultCode::AuthTimeout, "the first frame did not come in time");
             Err(NotGreeted::Refused(fault, 3008))

@@ -128,7 +128,12 @@ fn take(input: Input, since: Instant, session: &mut Session, app: &App) -> Optio
         }
         Input::Event(index, event) => session.on_event(now, index, event),
         Input::Unblocked => session.on_unblocked(now),
-        Input::Timeout => session.on_timeout(now),
+        Input::Timeout => {
+            if let Some(late) = session.next_frame_at().and_then(|due| now.checked_duration_since(due)) {
+                metrics::pace_late(late);
+            }
+            session.on_timeout(now);
+        }
         Input::Drain => session.on_drain(app.config.drain),
         Input::Revoked => {
             let fault = Fault::new(FaultCode::InvalidCredentials, "the key is not valid any more");

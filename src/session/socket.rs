@@ -27,6 +27,8 @@ use crate::outbox::{Metered, Outbox, ROOM};
 const READ_BUFFER: usize = 1024;
 /// How long a client may take to answer our close before it is reset.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes a second of the slowest audio that is played while it is read: G.711.
+const SLOWEST_AUDIO: u64 = 8_000;
 /// Bytes taken at once from a client that is not listened to any more.
 const SCRAP: usize = 1024;
 
@@ -72,6 +74,8 @@ pub struct SocketClient<S> {
     pong_timeout: Duration,
     heartbeat: Pin<Box<Sleep>>,
     pinged: bool,
+    /// Bytes that had been written when the client last gave a sign of life.
+    heard_at: u64,
     closed_by_peer: Option<u16>,
 }
 
@@ -112,6 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
             pong_timeout: limits.pong_timeout,
             heartbeat: Box::pin(tokio::time::sleep(limits.ping)),
             pinged: false,
+            heard_at: 0,
             closed_by_peer: None,
         }
     }
@@ -143,12 +148,18 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
     /// peer still sends is read and thrown away: closing over it would reset the connection, and a
     /// reset may overtake our last words.
     async fn goodbye(&mut self) -> Result<(), Lost> {
+        let mut agreed = self.closed_by_peer.is_some();
         std::future::poll_fn(|cx| {
             ready!(self.outbox.poll_flush(&mut self.socket, cx))?;
-            while let Some(Ok(_)) = ready!(Pin::new(&mut self.socket).poll_next(cx)) {}
+            while let Some(Ok(message)) = ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+                agreed |= message.is_close();
+            }
             Poll::Ready(Ok(()))
         })
         .await?;
+        if agreed {
+            return Ok(());
+        }
         let socket = self.socket.get_mut();
         socket.shutdown().await.map_err(|_| Lost::Gone)?;
         let mut scrap = [0; SCRAP];
@@ -173,6 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
         let now = Instant::now();
         self.heartbeat.as_mut().reset(now + self.ping);
         self.pinged = false;
+        self.heard_at = self.socket.get_ref().written();
         match message {
             Message::Text(text) => {
                 self.meter(now);
@@ -205,19 +217,30 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
         }
     }
 
-    /// A quiet client is asked whether it is there; one that does not say is gone.
+    /// A quiet client is asked whether it is there; one that does not say is gone. While something
+    /// waits to be written, the write deadline judges it.
     fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
         while self.heartbeat.as_mut().poll(cx).is_ready() {
             if self.pinged {
                 return Poll::Ready(Incoming::Gone);
             }
-            self.pinged = true;
-            self.heartbeat.as_mut().reset(Instant::now() + self.pong_timeout);
-            if self.outbox.has_room() {
-                self.outbox.push_control(Message::Ping(bytes::Bytes::new()));
+            if !self.outbox.is_empty() {
+                self.heartbeat.as_mut().reset(Instant::now() + self.ping);
+                continue;
             }
+            self.pinged = true;
+            let until = Instant::now() + self.patience();
+            self.heartbeat.as_mut().reset(until);
+            self.outbox.push_control(Message::Ping(bytes::Bytes::new()));
         }
         Poll::Pending
+    }
+
+    /// How long the answer to a ping may take: a client that plays what it reads comes to the ping only
+    /// after all the audio before it, of which the kernels hold megabytes.
+    fn patience(&self) -> Duration {
+        let unheard = self.socket.get_ref().written() - self.heard_at;
+        self.pong_timeout + Duration::from_millis(unheard * 1000 / SLOWEST_AUDIO)
     }
 }
 

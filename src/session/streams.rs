@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::lease::{CheckoutKind, Lease, SendError};
 use crate::metrics::{self, Playback, UpstreamMetrics};
-use crate::pool::CheckoutError;
+use crate::pool::{Asker, CheckoutError};
 use crate::quota::Permit;
 use crate::voices::{self, Plan};
 
@@ -83,6 +83,7 @@ impl Streams {
     pub fn checkout(&mut self, index: u16, route: usize) {
         let deadline = self.app.config.limits.queue_timeout;
         let pools = self.app.pools.clone();
+        let asker = Asker::new(self.caller.key.as_ref().unwrap_or(&self.caller.org));
         let Some(holding) = self.holding(index) else { return };
         let Some(plan) = holding.plans.get(route).cloned() else { return };
         if let Some(left) = holding.plans.get(holding.route).filter(|_| route != holding.route) {
@@ -92,7 +93,7 @@ impl Streams {
         }
         holding.route = route;
         holding.checkout =
-            Some(Box::pin(async move { pools.checkout(&plan.upstream, plan.spec, deadline).await }));
+            Some(Box::pin(async move { pools.checkout(&plan.upstream, &asker, plan.spec, deadline).await }));
     }
 
     /// Hands a command to the stream's lease.
@@ -114,12 +115,15 @@ impl Streams {
     /// The stream leaves this upstream: another route follows, or the end.
     pub fn detach(&mut self, index: u16, fault: &UpstreamFault) {
         let Some(holding) = self.holding(index) else { return };
+        let found_here = holding.lease.as_mut().is_some_and(|lease| lease.failed(fault));
         holding.checkout = None;
         holding.lease = None;
         holding.running = None;
         let from = holding.plans.get(holding.route).map(|plan| plan.upstream.clone());
         if let Some(upstream) = from {
-            count_silence(&UpstreamMetrics::of(&upstream.name), fault.kind);
+            if found_here {
+                count_found(&UpstreamMetrics::of(&upstream.name), fault.kind);
+            }
             tracing::warn!(
                 upstream = %upstream.name,
                 kind = fault.kind.as_str(),
@@ -257,13 +261,13 @@ impl Running {
     }
 }
 
-/// Silence is judged by the session: nobody before it has counted these.
-fn count_silence(upstream: &UpstreamMetrics, kind: FaultKind) {
+/// What the session itself has found, and nobody before it has counted.
+fn count_found(upstream: &UpstreamMetrics, kind: FaultKind) {
     let watchdog = match kind {
         FaultKind::FirstAudio => Some(metrics::Watchdog::FirstAudio),
         FaultKind::Stalled => Some(metrics::Watchdog::Gap),
-        FaultKind::NoAudio => None,
-        _ => return,
+        FaultKind::NoEnd => Some(metrics::Watchdog::End),
+        _ => None,
     };
     upstream.fault(kind);
     if let Some(watchdog) = watchdog {

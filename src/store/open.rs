@@ -26,8 +26,9 @@ const CONNECTIONS: u32 = 4;
 const BUSY: Duration = Duration::from_secs(2);
 /// How long an operation waits for a free connection.
 const ACQUIRE: Duration = Duration::from_secs(3);
-/// Two processes may make a new store at the same moment; the second tries again.
-const MIGRATION_TRIES: u32 = 10;
+/// How often, and after what pause, a store that is being made by another process is opened again.
+const TRIES: u32 = 20;
+const AGAIN: Duration = Duration::from_millis(50);
 
 impl Store {
     /// Opens the store the config names; see [`Store::open`].
@@ -47,6 +48,21 @@ impl Store {
     /// # Errors
     /// The file cannot be written, is no database or a newer one; the pepper is unusable or another.
     pub async fn open(path: &Path, pepper: Option<&Credential>) -> Result<Self, StoreError> {
+        let mut tries = 1;
+        loop {
+            match Self::try_open(path, pepper).await {
+                // Two that make a store at the same moment: SQLite does not wait while the log is set up.
+                Err(StoreError::Database(error)) if tries < TRIES => {
+                    tracing::debug!(%error, "the store is busy");
+                    tries += 1;
+                    tokio::time::sleep(AGAIN).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn try_open(path: &Path, pepper: Option<&Credential>) -> Result<Self, StoreError> {
         create_private(path)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -77,24 +93,13 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
 }
 
 async fn migrate(db: &SqlitePool, path: &Path) -> Result<(), StoreError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match MIGRATIONS.run(db).await {
-            Ok(()) => return Ok(()),
-            Err(MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_)) => {
-                return Err(StoreError::Newer { path: path.into() });
-            }
-            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
-                let error = told(path, error);
-                if tries == MIGRATION_TRIES || !matches!(error, StoreError::Database(_)) {
-                    return Err(error);
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            Err(other) => return Err(StoreError::Database(sqlx::Error::Migrate(Box::new(other)))),
+    MIGRATIONS.run(db).await.map_err(|error| match error {
+        MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_) => {
+            StoreError::Newer { path: path.into() }
         }
-    }
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => told(path, error),
+        other => StoreError::Database(sqlx::Error::Migrate(Box::new(other))),
+    })
 }
 
 /// Finds the pepper, or makes one for a store that has none, and holds it to the store's fingerprint.

@@ -26,17 +26,19 @@ pub enum Incoming {
     Frame(Frame),
     /// A sign of life without content: ping or pong.
     Alive,
+    /// The peer's close frame with its code and reason; the stream ends behind it.
+    Closed(u16, Utf8Bytes),
 }
 
 impl Incoming {
-    /// The message as a codec reads it; `None` for a sign of life.
+    /// The message as a codec reads it; `None` for a sign of life and a close.
     #[must_use]
     pub fn frame(&self) -> Option<FrameRef<'_>> {
         match self {
             Self::Text(text) => Some(FrameRef::Text(text.as_str())),
             Self::Binary(bytes) => Some(FrameRef::Binary(bytes)),
             Self::Frame(frame) => Some(frame.as_ref()),
-            Self::Alive => None,
+            Self::Alive | Self::Closed(..) => None,
         }
     }
 }

@@ -22,7 +22,8 @@ use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
 use tokio_tungstenite::tungstenite::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use tokio_tungstenite::tungstenite::http::uri::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tokio_util::either::Either;
 use voxrelay_protocol::request::Credential;
@@ -224,7 +225,11 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Stream for WebSock
             Some(Ok(Message::Text(text))) => Incoming::Text(text),
             Some(Ok(Message::Binary(bytes))) => Incoming::Binary(bytes),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Incoming::Alive,
-            Some(Ok(Message::Close(_))) | None => return Poll::Ready(None),
+            Some(Ok(Message::Close(Some(frame)))) => Incoming::Closed(frame.code.into(), frame.reason),
+            Some(Ok(Message::Close(None))) => {
+                Incoming::Closed(CloseCode::Status.into(), Utf8Bytes::default())
+            }
+            None => return Poll::Ready(None),
             Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) => return Poll::Ready(None),
             Some(Err(error)) => return Poll::Ready(Some(Err(running_fault(&error)))),
         };

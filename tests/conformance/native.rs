@@ -4,11 +4,11 @@
 use serde_json::Value;
 
 use super::raw::{BINARY, CLOSE, CONTINUATION, FIN, Heard, PING, PONG, Raw, TEXT, close, frame, unmasked};
-use super::relay::Relay;
+use crate::support::Served;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_violation_is_told_and_closed_with_its_code() {
-    let relay = Relay::start("");
+    let relay = Served::start(&[]).await;
     let mut neighbour = session(&relay).await;
     let too_big = vec![b' '; 65_537];
     let cases: [(&str, Vec<u8>, u16); 17] = [
@@ -51,7 +51,7 @@ async fn every_violation_is_told_and_closed_with_its_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_pings_is_closed_for_policy_and_a_few_are_answered() {
-    let relay = Relay::start("[limits]\ncontrols_burst = 50\n");
+    let relay = Served::start(&[("VOXRELAY__LIMITS__CONTROLS_BURST", "50")]).await;
     let mut raw = session(&relay).await;
     raw.send(&frame(FIN | PING, b"x").repeat(200)).await;
     let mut told = raw.hear().await;
@@ -64,7 +64,7 @@ async fn a_flood_of_pings_is_closed_for_policy_and_a_few_are_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_closed_in_peace() {
-    let relay = Relay::start("");
+    let relay = Served::start(&[]).await;
     let mut raw = session(&relay).await;
     raw.send(&close(1000, b"bye")).await;
     let heard = raw.hear().await;
@@ -73,9 +73,9 @@ async fn a_session_is_closed_in_peace() {
 }
 
 /// A session whose key is known.
-async fn session(relay: &Relay) -> Raw {
+async fn session(relay: &Served) -> Raw {
     let bearer = format!("Authorization: Bearer {}\r\n", relay.key);
-    let mut raw = Raw::open(relay.address, "/v1/stream", &bearer).await;
+    let mut raw = Raw::open(relay.addr.parse().unwrap(), "/v1/stream", &bearer).await;
     assert_eq!(message(&raw.hear().await, "ready")["type"], "ready");
     raw
 }

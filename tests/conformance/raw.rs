@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::support::within;
+
 pub const CONTINUATION: u8 = 0;
 pub const TEXT: u8 = 1;
 pub const BINARY: u8 = 2;
@@ -91,7 +93,7 @@ impl Raw {
 
     /// Sends bytes as they are. That the other end has hung up is told by what is heard, not here.
     pub async fn send(&mut self, bytes: &[u8]) {
-        let _ = self.socket.write_all(bytes).await;
+        let _ = within("bytes sent", self.socket.write_all(bytes)).await;
     }
 
     /// The next thing the other end does; fails on a frame that a server must not send.
@@ -110,7 +112,7 @@ impl Raw {
 
     /// Reads more; what ended the connection, when it is over.
     async fn fill(&mut self) -> Option<Heard> {
-        match self.socket.read_buf(&mut self.buffer).await {
+        match within("bytes or the end", self.socket.read_buf(&mut self.buffer)).await {
             Ok(0) => Some(Heard::End),
             Ok(_) => None,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Some(Heard::Reset),

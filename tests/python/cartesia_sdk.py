@@ -7,18 +7,10 @@ against the fake's watermark, so a fake that only pleases our own codec does not
 import sys
 
 from cartesia import Cartesia
+from watermark import watermark
 
 VOICE = {"mode": "id", "id": "a0e99841-438c-4a64-b679-ae501e7d6091"}
 FORMAT = {"container": "raw", "encoding": "pcm_s16le", "sample_rate": 24000}
-BYTES_PER_CHAR = 64
-
-
-def watermark(text):
-    audio = bytearray()
-    for place, letter in enumerate(text):
-        seed = ord(letter) * 31 + place * 7
-        audio.extend((seed + k * 13) & 0xFF for k in range(BYTES_PER_CHAR))
-    return bytes(audio)
 
 
 def settings(**more):

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
-use voxrelay::config::{PoolSettings, Upstream, Watchdogs};
+use voxrelay::config::{Limits, PoolSettings, Upstream, Watchdogs};
 use voxrelay::drain::Drain;
 use voxrelay::lease::Lease;
-use voxrelay::pool::{CheckoutError, PoolCounts, Pools};
+use voxrelay::pool::{Asker, CheckoutError, PoolCounts, Pools};
 use voxrelay_protocol::provider::{Account, provider};
 use voxrelay_protocol::request::Credential;
 use voxrelay_protocol::{AudioFormat, Command, Event, FaultKind, SynthesisSpec, UpstreamFault};
@@ -59,21 +59,18 @@ impl Bench {
                 max_age: Duration::from_secs(600),
                 dials_per_second: 100.0,
             },
-            watchdogs: Watchdogs {
-                connect: Duration::from_millis(500),
-                first_audio: Duration::from_secs(5),
-                gap: Duration::from_secs(3),
-            },
+            watchdogs: Watchdogs { connect: Duration::from_millis(500), ..Watchdogs::default() },
         };
         change(&mut upstream);
         let upstream = Arc::new(upstream);
         let drain = Drain::new();
-        let pools = Pools::new(&[Arc::clone(&upstream)], drain.clone(), BUFFER, BUFFER);
+        let limits = Limits { stream_buffer: BUFFER, text_buffer: BUFFER, ..Limits::default() };
+        let pools = Pools::new(&[Arc::clone(&upstream)], &drain, &limits);
         Self { fake: Arc::new(fake), pools, upstream, drain }
     }
 
     pub async fn checkout(&self, deadline: Duration) -> Result<Lease, CheckoutError> {
-        self.pools.checkout(&self.upstream, spec(), deadline).await
+        self.pools.checkout(&self.upstream, &asker(), spec(), deadline).await
     }
 
     pub async fn lease(&self) -> Lease {
@@ -83,7 +80,7 @@ impl Bench {
     pub async fn lease_with(&self, change: impl FnOnce(&mut SynthesisSpec)) -> Lease {
         let mut spec = spec();
         change(&mut spec);
-        self.pools.checkout(&self.upstream, spec, SOON).await.unwrap()
+        self.pools.checkout(&self.upstream, &asker(), spec, SOON).await.unwrap()
     }
 
     pub async fn fault(&self) -> UpstreamFault {
@@ -96,6 +93,10 @@ impl Bench {
     pub fn counts(&self) -> PoolCounts {
         self.pools.counts(&self.upstream)
     }
+}
+
+pub fn asker() -> Asker {
+    Asker::new(&"key".into())
 }
 
 pub fn spec() -> SynthesisSpec {

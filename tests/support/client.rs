@@ -1,7 +1,6 @@
 //! A client on a real socket that says what it has seen when a story goes wrong.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -250,13 +249,6 @@ impl TestClient {
     /// Reads until nothing can come any more.
     pub async fn gone(&mut self) {
         while self.next().await != Seen::Gone {}
-    }
-
-    /// What has not come by now; for what must never come, after a sign that all before it has.
-    pub async fn quiet(&mut self, moment: Duration) {
-        if let Ok(seen) = tokio::time::timeout(moment, self.socket.next()).await {
-            panic!("it should be quiet, not {seen:?}; before it {}", self.told());
-        }
     }
 
     fn remember(&mut self, seen: &Seen) {

@@ -238,7 +238,7 @@ async fn serve(world: Arc<World>, tcp: TcpStream) {
 }
 
 /// Answers an upgrade like a web server that knows nothing of WebSockets.
-async fn refuse(mut tcp: TcpStream, status: u16, retry_after: Option<u64>) {
+pub async fn refuse(mut tcp: TcpStream, status: u16, retry_after: Option<u64>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") && tcp.read_buf(&mut head).await.unwrap_or(0) > 0 {}
     let retry_after = retry_after.map_or(String::new(), |seconds| format!("Retry-After: {seconds}\r\n"));

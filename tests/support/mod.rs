@@ -4,7 +4,9 @@
 #![allow(dead_code, unused_imports)] // no story uses everything
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
 
+pub mod audio;
 pub mod client;
+pub mod fake;
 pub mod http;
 pub mod relay;
 pub mod served;

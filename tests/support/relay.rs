@@ -1,15 +1,19 @@
 //! A whole relay in this process, with a store of its own and the embedded voice.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use voxrelay::Relay;
-use voxrelay::config::Config;
+use voxrelay::config::{Config, PoolSettings, Route, Upstream, Voice, Watchdogs};
 use voxrelay::store::{DEFAULT_ORG, NewKey, Store};
 use voxrelay::transport::process::use_worker_program;
+use voxrelay_protocol::provider::{Account, provider};
+use voxrelay_protocol::request::Credential;
 
+use super::fake::FakeCartesia;
 use super::{Ask, SHORT, TestClient, until};
 
 /// A relay at work. Stopped by [`TestRelay::stop`]; dropped, it is cut off.
@@ -24,7 +28,7 @@ pub struct TestRelay {
     pub key: String,
     /// Its id.
     pub key_id: String,
-    home: TempDir,
+    home: Arc<TempDir>,
 }
 
 impl TestRelay {
@@ -48,7 +52,32 @@ impl TestRelay {
             .as_ref()
             .map_or_else(Default::default, |first| (first.secret.clone(), first.id.clone()));
         let (addr, operator) = (relay.addr.to_string(), relay.operator_addr.to_string());
-        Self { relay: Some(relay), config, addr, operator, key, key_id, home }
+        Self { relay: Some(relay), config, addr, operator, key, key_id, home: home.into() }
+    }
+
+    /// A relay with an account at a fake vendor beside the embedded voice. The voice `vendor` is spoken
+    /// there only, the voice `either` there or else by the embedded one.
+    pub async fn with_vendor(fake: &FakeCartesia, tweak: impl FnOnce(&mut Config, &mut Upstream)) -> Self {
+        let mut vendor = Upstream {
+            name: "vendor".into(),
+            provider: provider("cartesia").unwrap(),
+            account: Account { url: fake.url(), api_key: Some(Credential::new("canary-key")), api: "" },
+            streams: 50,
+            pool: PoolSettings { warm: 0, dials_per_second: 100.0, ..PoolSettings::default() },
+            watchdogs: Watchdogs::default(),
+        };
+        Self::start(|config| {
+            tweak(config, &mut vendor);
+            let vendor = Arc::new(vendor);
+            let there = Route { upstream: vendor.clone(), model: Some("sonic-3".into()), voice: "v".into() };
+            let here =
+                Route { upstream: config.upstreams[0].clone(), model: None, voice: "default".to_owned() };
+            config.upstreams.push(vendor);
+            for (name, routes) in [("vendor", vec![there.clone()]), ("either", vec![there, here])] {
+                config.voices.push(Arc::new(Voice { name: name.into(), language: None, routes }));
+            }
+        })
+        .await
     }
 
     /// A client that is let in, and its `ready`.
@@ -85,6 +114,11 @@ impl TestRelay {
         let store = self.config.store.path.display();
         std::fs::write(&path, format!("[store]\nurl = \"sqlite:{store}\"\n")).unwrap();
         path
+    }
+
+    /// Keeps the relay's folder for longer than the relay.
+    pub fn keep(&self) -> Arc<TempDir> {
+        self.home.clone()
     }
 
     /// A request with the first key.
@@ -141,7 +175,7 @@ impl Drop for TestRelay {
     }
 }
 
-/// A config whose waits are short where a story waits for them.
+/// Makes a time-out one that a story can wait for.
 pub fn short(duration: &mut Duration) {
     *duration = Duration::from_millis(300);
 }

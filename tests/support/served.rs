@@ -70,14 +70,19 @@ impl Served {
 
     /// Asks it to stop.
     pub fn terminate(&self) {
-        let pid = self.child.id().expect("it runs").to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        terminate(&self.child);
     }
 
     /// Its exit code.
     pub async fn exit_code(&mut self) -> Option<i32> {
         within("serve ends", self.child.wait()).await.unwrap().code()
     }
+}
+
+/// Asks a process to end, as a service manager does.
+pub fn terminate(child: &Child) {
+    let pid = child.id().expect("it runs").to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
 }
 
 /// The binary in a folder, with no settings of the machine, on free ports.

@@ -42,6 +42,10 @@ pub struct RouteFacts {
     pub first_audio: Duration,
     /// Between two events while more is owed.
     pub gap: Duration,
+    /// From the last thing that was owed but the end, to the end.
+    pub end: Duration,
+    /// Most audio that a stream may have, by its length.
+    pub audio: Duration,
 }
 
 /// What the lease cost.

@@ -70,6 +70,12 @@ impl Session {
         streams.into_iter().chain(idle).min()
     }
 
+    /// When the next frame of a paced stream is due, to see how late it goes out.
+    #[must_use]
+    pub fn next_frame_at(&self) -> Option<Instant> {
+        self.streams.iter().filter_map(Stream::next_frame_at).min()
+    }
+
     /// Whether upstream events of this stream have room now.
     #[must_use]
     pub fn wants(&self, index: u16) -> bool {

@@ -138,6 +138,7 @@ impl Session {
         let used = self.streams.len() as u64;
         Fault::new(FaultCode::QuotaExceeded, "this session runs as many streams as it may")
             .with_quota(Refusal { limit, used, scope: QuotaScope::Session })
+            .retry_after(1000)
     }
 
     fn free_index(&mut self) -> u16 {

@@ -2,5 +2,13 @@
 //! it), `dialect.rs` (what we speak as it).
 
 pub mod cartesia;
+pub mod deepgram;
+pub mod elevenlabs;
 pub mod embedded;
+pub mod fish_audio;
 pub mod native;
+pub mod rime;
+
+mod address;
+mod runs;
+mod track;

@@ -11,9 +11,9 @@ use voxrelay_protocol::{
 };
 
 /// 20 ms of the default format, in bytes.
-pub const FRAME: usize = 960;
+pub(crate) const FRAME: usize = 960;
 
-pub struct Talk {
+pub(crate) struct Talk {
     pub session: Session,
     pub now: Instant,
     /// What `Admit` is answered with.
@@ -28,11 +28,11 @@ pub struct Talk {
 }
 
 impl Talk {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(settings())
     }
 
-    pub fn with(settings: Settings) -> Self {
+    pub(crate) fn with(settings: Settings) -> Self {
         let now = some_instant();
         Self {
             session: Session::new(settings, now),
@@ -46,13 +46,13 @@ impl Talk {
     }
 
     /// A stream with raw frames whose lease is held.
-    pub fn speaking() -> Self {
+    pub(crate) fn speaking() -> Self {
         let mut talk = Self::new();
         talk.open("a", start());
         talk
     }
 
-    pub fn open(&mut self, name: &str, start: Start) {
+    pub(crate) fn open(&mut self, name: &str, start: Start) {
         self.start(name, start);
         let index = self.last_index();
         self.leased(index);
@@ -63,44 +63,44 @@ impl Talk {
         checkout.and_then(|(index, _)| index.parse().ok()).unwrap()
     }
 
-    pub fn start(&mut self, stream: &str, start: Start) -> Vec<String> {
+    pub(crate) fn start(&mut self, stream: &str, start: Start) -> Vec<String> {
         self.ask(Request::Start(name(stream), Box::new(start)))
     }
 
-    pub fn text(&mut self, stream: &str, text: &str) -> Vec<String> {
+    pub(crate) fn text(&mut self, stream: &str, text: &str) -> Vec<String> {
         self.ask(Request::Text(name(stream), text.to_owned()))
     }
 
-    pub fn flush(&mut self, stream: &str, mark: &str) -> Vec<String> {
+    pub(crate) fn flush(&mut self, stream: &str, mark: &str) -> Vec<String> {
         self.ask(Request::Flush(name(stream), Some(mark.to_owned())))
     }
 
-    pub fn end(&mut self, stream: &str) -> Vec<String> {
+    pub(crate) fn end(&mut self, stream: &str) -> Vec<String> {
         self.ask(Request::End(name(stream)))
     }
 
-    pub fn cancel(&mut self, stream: &str, played_ms: Option<u64>) -> Vec<String> {
+    pub(crate) fn cancel(&mut self, stream: &str, played_ms: Option<u64>) -> Vec<String> {
         self.ask(Request::Cancel(name(stream), played_ms))
     }
 
-    pub fn ask(&mut self, request: Request) -> Vec<String> {
+    pub(crate) fn ask(&mut self, request: Request) -> Vec<String> {
         self.act(|session, now| session.on_request(now, Ok(request)))
     }
 
-    pub fn leased(&mut self, index: u16) -> Vec<String> {
+    pub(crate) fn leased(&mut self, index: u16) -> Vec<String> {
         let leased = Leased { queued: Duration::ZERO, connected: Duration::ZERO };
         self.act(|session, now| session.on_leased(now, index, leased))
     }
 
-    pub fn event(&mut self, index: u16, event: Event) -> Vec<String> {
+    pub(crate) fn event(&mut self, index: u16, event: Event) -> Vec<String> {
         self.act(|session, now| session.on_event(now, index, event))
     }
 
-    pub fn audio(&mut self, index: u16, bytes: usize) -> Vec<String> {
+    pub(crate) fn audio(&mut self, index: u16, bytes: usize) -> Vec<String> {
         self.event(index, Event::Audio(Bytes::from(vec![0; bytes])))
     }
 
-    pub fn words(&mut self, index: u16, words: &[(&str, u64, u64)]) -> Vec<String> {
+    pub(crate) fn words(&mut self, index: u16, words: &[(&str, u64, u64)]) -> Vec<String> {
         let word = |(text, start_ms, end_ms): &(&str, u64, u64)| Word {
             text: (*text).to_owned(),
             start_ms: *start_ms,
@@ -109,12 +109,12 @@ impl Talk {
         self.event(index, Event::Words { words: words.iter().map(word).collect(), estimated: false })
     }
 
-    pub fn failed(&mut self, index: u16, kind: FaultKind) -> Vec<String> {
+    pub(crate) fn failed(&mut self, index: u16, kind: FaultKind) -> Vec<String> {
         self.event(index, Event::Failed(UpstreamFault::new(kind, "as the test wants it")))
     }
 
     /// Lets time pass, ringing the timer whenever it is due.
-    pub fn wait(&mut self, ms: u64) -> Vec<String> {
+    pub(crate) fn wait(&mut self, ms: u64) -> Vec<String> {
         let until = self.now + Duration::from_millis(ms);
         let mut lines = Vec::new();
         let mut rings = 0;
@@ -129,7 +129,7 @@ impl Talk {
     }
 
     /// Makes one call, does all that comes of it, and gives it line by line.
-    pub fn act(&mut self, call: impl FnOnce(&mut Session, Instant)) -> Vec<String> {
+    pub(crate) fn act(&mut self, call: impl FnOnce(&mut Session, Instant)) -> Vec<String> {
         call(&mut self.session, self.now);
         let before = self.lines.len();
         while let Some(action) = self.session.poll_action() {
@@ -168,7 +168,7 @@ impl Talk {
         }
     }
 
-    pub fn fault(&self) -> &Fault {
+    pub(crate) fn fault(&self) -> &Fault {
         let faults = self.replies.iter().rev().filter_map(|reply| match reply {
             Reply::Error { fault, .. } => Some(fault),
             _ => None,
@@ -176,21 +176,21 @@ impl Talk {
         faults.take(1).next().unwrap()
     }
 
-    pub fn done(&self) -> &voxrelay_protocol::reply::Done {
+    pub(crate) fn done(&self) -> &voxrelay_protocol::reply::Done {
         match self.replies.last() {
             Some(Reply::Done(_, done)) => done,
             other => panic!("not done: {other:?}"),
         }
     }
 
-    pub fn cancelled(&self) -> &voxrelay_protocol::reply::Cancelled {
+    pub(crate) fn cancelled(&self) -> &voxrelay_protocol::reply::Cancelled {
         match self.replies.last() {
             Some(Reply::Cancelled(_, cancelled)) => cancelled,
             other => panic!("not cancelled: {other:?}"),
         }
     }
 
-    pub fn outcomes(&self) -> Vec<Outcome> {
+    pub(crate) fn outcomes(&self) -> Vec<Outcome> {
         self.ends.iter().map(|end| end.outcome).collect()
     }
 }
@@ -228,7 +228,7 @@ fn reply_line(reply: &Reply) -> String {
     }
 }
 
-pub fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         streams: 3,
         characters_per_stream: 1_000,
@@ -241,7 +241,7 @@ pub fn settings() -> Settings {
     }
 }
 
-pub fn route(provider: &str) -> RouteFacts {
+pub(crate) fn route(provider: &str) -> RouteFacts {
     RouteFacts {
         provider: provider.to_owned(),
         voice: "theirs".to_owned(),
@@ -249,10 +249,12 @@ pub fn route(provider: &str) -> RouteFacts {
         format: AudioFormat::default(),
         first_audio: Duration::from_secs(5),
         gap: Duration::from_secs(3),
+        end: Duration::from_secs(5),
+        audio: Duration::from_secs(1_800),
     }
 }
 
-pub fn start() -> Start {
+pub(crate) fn start() -> Start {
     Start {
         voice: VoiceChoice { provider: None, voice: Some("narrator".to_owned()), model: None },
         format: AudioFormat::default(),
@@ -264,19 +266,19 @@ pub fn start() -> Start {
     }
 }
 
-pub fn tagged() -> Start {
+pub(crate) fn tagged() -> Start {
     Start { framing: Framing::Tagged, ..start() }
 }
 
-pub fn paced(lead_ms: u32) -> Start {
+pub(crate) fn paced(lead_ms: u32) -> Start {
     Start { pace: Some(Pace { lead_ms, frame_ms: 20 }), ..start() }
 }
 
-pub fn name(name: &str) -> StreamName {
+pub(crate) fn name(name: &str) -> StreamName {
     StreamName::parse(name).unwrap()
 }
 
 #[allow(clippy::disallowed_methods, reason = "there is no other way to an instant to count from")]
-pub fn some_instant() -> Instant {
+pub(crate) fn some_instant() -> Instant {
     Instant::now()
 }

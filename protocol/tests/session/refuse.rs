@@ -91,6 +91,8 @@ fn what_follows_a_fault_is_answered_by_it() {
     assert_eq!(talk.start("a", start()), ["1 checkout 0"]);
     talk.leased(1);
     assert_eq!(talk.text("a", "Again."), ["1 < text Again."]);
+    talk.cancel("a", None);
+    assert_eq!(talk.text("a", "Late."), ["a error unknown_stream, ended"], "that one did not fail");
 }
 
 #[test]

@@ -47,6 +47,32 @@ fn a_gap_in_the_audio_has_a_shorter_one() {
 }
 
 #[test]
+fn the_end_has_its_own_once_everything_is_spoken() {
+    let mut talk = Talk::speaking();
+    talk.text("a", "Hello.");
+    talk.flush("a", "m");
+    talk.audio(0, FRAME);
+    talk.event(0, Event::Flushed);
+    talk.end("a");
+    assert!(talk.wait(4_999).is_empty());
+    let told = talk.wait(1);
+    assert_eq!(told, ["0 detach no_end", "a error upstream_timeout, ended", "0 release failed"]);
+}
+
+#[test]
+fn an_upstream_that_never_stops_is_left() {
+    let mut talk = Talk::speaking();
+    talk.text("a", "Hello.");
+    talk.end("a");
+    for _ in 0..30 {
+        talk.audio(0, 50 * 60 * FRAME);
+    }
+    let told = talk.audio(0, FRAME);
+    assert_eq!(told[1..], ["0 detach oversize", "a error upstream_unavailable, ended", "0 release failed"]);
+    assert_eq!(talk.fault().sent_ms, Some(1_800_020));
+}
+
+#[test]
 fn each_new_piece_of_work_has_the_time_of_a_first_audio() {
     let mut talk = Talk::speaking();
     talk.text("a", "One.");

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::SinkExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use voxrelay_protocol::provider::{ProviderCodec, Sharing};
+use voxrelay_protocol::provider::{KeepAlive, ProviderCodec, Sharing};
 use voxrelay_protocol::{Command, ContextId, Event, FaultClass, FaultKind, Frame, FrameRef, UpstreamFault};
 
 use self::poll::Signals;
@@ -60,6 +60,12 @@ struct Outgoing {
     since: Option<Instant>,
 }
 
+impl Outgoing {
+    fn plain(context: ContextId, frame: Frame) -> Self {
+        Self { context, frame, text: 0, since: None }
+    }
+}
+
 /// The one thing that happened.
 enum Input {
     Abandoned(Vec<(ContextId, Instant)>),
@@ -90,6 +96,7 @@ impl Driver {
         settings: &LinkSettings,
         meter: Meter,
     ) -> Self {
+        let keep_alive = codec.keep_alive().map(|alive| alive.every);
         Self {
             link,
             transport,
@@ -105,7 +112,7 @@ impl Driver {
             bad_frames: 0,
             turns: 0,
             paused: None,
-            watch: Watch::new(Instant::now(), settings.idle, settings.max_age),
+            watch: Watch::new(Instant::now(), settings.idle, settings.max_age).keeping_alive(keep_alive),
             retired: None,
             meter,
         }
@@ -155,17 +162,15 @@ impl Driver {
                 }
                 self.pass_on(now)
             }
+            Input::Received(Incoming::Closed(code, reason)) => self.closed(code, &reason, now),
             Input::Received(incoming) => {
                 self.watch.heard(now);
                 incoming.frame().map_or(Step::Continue(()), |frame| self.receive(frame, now))
             }
             Input::Room => self.pass_on(now),
-            Input::Asked(ToLink::Open(opening)) => self.open(*opening),
-            Input::Asked(ToLink::Command(context, command)) => self.command(context, command),
-            Input::Gone(fault) => {
-                let broken = fault.as_ref().is_some_and(|fault| fault.kind.class() == FaultClass::Protocol);
-                end(if broken { RetireReason::Faulted } else { RetireReason::Dead }, fault)
-            }
+            Input::Asked(ToLink::Open(opening)) => self.open(*opening, now),
+            Input::Asked(ToLink::Command(context, command)) => self.command(context, command, now),
+            Input::Gone(fault) => gone(fault),
             Input::Tick => self.tick(now),
             Input::Retire => self.retire(RetireReason::Age),
             Input::DrainBegun => self.retire(RetireReason::Drain),
@@ -173,48 +178,70 @@ impl Driver {
         }
     }
 
-    fn open(&mut self, opening: Opening) -> Step {
+    fn open(&mut self, opening: Opening, now: Instant) -> Step {
         let Opening { context, spec, outlet, hold } = opening;
         if !outlet.shared().is_abandoned() {
             self.contexts.insert(context, outlet, hold);
             self.encode(context, &Command::Start(spec), 0);
         }
-        Step::Continue(())
+        self.pass_on(now)
     }
 
-    fn command(&mut self, context: ContextId, command: Command) -> Step {
+    fn command(&mut self, context: ContextId, command: Command, now: Instant) -> Step {
         if let Some(shared) = self.contexts.live(context) {
             shared.command_taken();
             let text = if let Command::Text(text) = &command { text.len() } else { 0 };
             self.encode(context, &command, text);
         }
-        Step::Continue(())
+        self.pass_on(now)
     }
 
     fn encode(&mut self, context: ContextId, command: &Command, text: usize) {
         let mut frames = Vec::new();
         self.codec.encode(context, command, &mut frames);
-        let Some(last) = frames.pop() else {
+        if let Some(last) = frames.pop() {
+            self.out.extend(frames.into_iter().map(|frame| Outgoing::plain(context, frame)));
+            self.out.push_back(Outgoing { text, ..Outgoing::plain(context, last) });
+        } else if let Some(shared) = self.contexts.live(context) {
             // The codec keeps it for later: it no longer waits here.
-            if let Some(shared) = self.contexts.live(context) {
-                shared.text_written(text);
-            }
-            return;
-        };
-        self.out.extend(frames.into_iter().map(|frame| Outgoing { context, frame, text: 0, since: None }));
-        self.out.push_back(Outgoing { context, frame: last, text, since: None });
+            shared.text_written(text);
+        }
+        self.settle();
+    }
+
+    /// Takes what the codec owes beside its direct answers.
+    fn settle(&mut self) {
+        let (mut frames, mut events) = (Vec::new(), Vec::new());
+        self.codec.settle(&mut frames, &mut events);
+        self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing::plain(context, frame)));
+        self.decoded.extend(events);
     }
 
     /// Stops a stream: what waits for it is dropped, and the vendor is told ahead of everything else.
     fn cancel(&mut self, context: ContextId, last: Option<Event>, since: Instant, now: Instant) {
         self.out.retain(|outgoing| outgoing.context != context);
-        if self.contexts.cancel(context, last, self.settings.capabilities.cancel_grace, now) {
-            let mut frames = Vec::new();
-            self.codec.encode(context, &Command::Cancel, &mut frames);
-            for frame in frames.into_iter().rev() {
-                self.out.push_front(Outgoing { context, frame, text: 0, since: Some(since) });
-            }
+        if self.contexts.live(context).is_none() {
+            return;
         }
+        // The codec forgets it in any case, also where the vendor has not heard of it.
+        let mut frames = Vec::new();
+        self.codec.encode(context, &Command::Cancel, &mut frames);
+        if self.contexts.cancel(context, last, self.settings.capabilities.cancel_grace, now) {
+            for frame in frames.into_iter().rev() {
+                self.out.push_front(Outgoing { since: Some(since), ..Outgoing::plain(context, frame) });
+            }
+            self.settle();
+        } else {
+            // Nobody waits for its end.
+            self.codec.settle(&mut Vec::new(), &mut Vec::new());
+        }
+    }
+
+    fn closed(&mut self, code: u16, reason: &str, now: Instant) -> Step {
+        let fault = self.codec.closed(code, reason);
+        self.settle();
+        self.pass_on(now)?;
+        gone(fault)
     }
 
     fn receive(&mut self, frame: FrameRef<'_>, now: Instant) -> Step {
@@ -226,6 +253,7 @@ impl Driver {
         }
         events.iter().for_each(|(_, event)| self.meter.received(event));
         self.decoded.extend(events);
+        self.settle();
         self.pass_on(now)?;
         let Err(fault) = result else { return Step::Continue(()) };
         self.bad_frames += 1;
@@ -310,6 +338,13 @@ impl Driver {
         Step::Continue(())
     }
 
+    /// A link that is being written to needs no sign of life, and gets none behind what waits already.
+    fn keep_alive(&mut self) {
+        if let Some(KeepAlive { frames, .. }) = self.codec.keep_alive().filter(|_| self.out.is_empty()) {
+            self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing::plain(context, frame)));
+        }
+    }
+
     fn tick(&mut self, now: Instant) -> Step {
         while let Some(context) = self.contexts.expired(now) {
             if self.exclusive {
@@ -321,6 +356,10 @@ impl Driver {
             None => Step::Continue(()),
             Some(Due::Ping) => {
                 self.want_ping = true;
+                Step::Continue(())
+            }
+            Some(Due::KeepAlive) => {
+                self.keep_alive();
                 Step::Continue(())
             }
             Some(Due::Old) => self.retire(RetireReason::Age),
@@ -339,6 +378,12 @@ impl Driver {
             }
         }
     }
+}
+
+/// The connection has ended, with `fault` if it says more than that.
+fn gone(fault: Option<UpstreamFault>) -> Step {
+    let broken = fault.as_ref().is_some_and(|fault| fault.kind.class() == FaultClass::Protocol);
+    end(if broken { RetireReason::Faulted } else { RetireReason::Dead }, fault)
 }
 
 fn end(reason: RetireReason, fault: Option<UpstreamFault>) -> Step {

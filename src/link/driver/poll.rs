@@ -68,6 +68,12 @@ impl Driver {
                 None => Input::Gone(None),
             });
         }
+        // What is written makes room: an inbox that is not asked wakes nobody.
+        if self.out.len() >= OUT_MAX
+            && let Err(fault) = self.poll_write(cx)
+        {
+            return Poll::Ready(Input::Gone(Some(fault)));
+        }
         if self.out.len() < OUT_MAX
             && let Poll::Ready(Some(asked)) = self.inbox.poll_recv(cx)
         {

@@ -154,3 +154,14 @@ async fn a_drain_lets_streams_finish_and_a_cut_does_not() {
     idle.drain.begin();
     assert_eq!(idle.ended().await, RetireReason::Drain);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_close_can_be_the_end_of_a_stream() {
+    let vendor = Vendor::shared();
+    let ((mut ended, _), (mut other, _)) = (vendor.open(), vendor.open());
+    settle().await;
+    vendor.close(1000, "1").await;
+    assert_eq!(next(&mut ended).await, Some(Event::Done));
+    assert_eq!(kind(&next(&mut other).await.unwrap()), Some(FaultKind::ClosedEarly));
+    assert_eq!(vendor.ended().await, RetireReason::Dead);
+}

@@ -1,6 +1,7 @@
 //! The rules of a link, on a paused clock over pipes in memory; here the pipes and the vendor at their
 //! other end.
 
+mod alive;
 mod ends;
 mod streams;
 
@@ -64,6 +65,10 @@ impl Vendor {
 
     /// `unread` frames may be on their way to the vendor.
     fn new(sharing: Sharing, unread: usize, text_buffer: usize) -> Self {
+        Self::with(sharing, unread, text_buffer, Box::new(Words::default()))
+    }
+
+    fn with(sharing: Sharing, unread: usize, text_buffer: usize, codec: Box<dyn ProviderCodec>) -> Self {
         let (say, incoming) = mpsc::channel(8);
         let (outgoing, sent) = mpsc::channel(unread);
         let settings = LinkSettings {
@@ -75,7 +80,7 @@ impl Vendor {
         };
         let meter = Meter::dialing(&UpstreamMetrics::of("other"));
         let pipe = Pipe { incoming, outgoing: PollSender::new(outgoing) };
-        let (link, driver) = Link::new(Box::new(pipe), Box::new(Words), &settings, meter);
+        let (link, driver) = Link::new(Box::new(pipe), codec, &settings, meter);
         let (tell, ended) = oneshot::channel();
         let drain = Drain::new();
         let begun = drain.clone();
@@ -105,6 +110,10 @@ impl Vendor {
 
     fn try_say(&self, words: &str) -> bool {
         self.voice().try_send(Incoming::Text(words.into())).is_ok()
+    }
+
+    async fn close(&self, code: u16, reason: &str) {
+        self.voice().send(Incoming::Closed(code, reason.into())).await.unwrap();
     }
 
     async fn pong(&self) {
@@ -213,8 +222,14 @@ impl Wire for Pipe {
     }
 }
 
-/// A wire anyone can read: `<context> <command>` and `<context> <event>`.
-struct Words;
+/// A wire anyone can read: `<context> <command>` and `<context> <event>`. Text that begins with `late`
+/// is kept until `go` comes; a close whose reason is a context is the end of it.
+#[derive(Default)]
+struct Words {
+    kept: Vec<(ContextId, Frame)>,
+    may_go: bool,
+    over: Option<ContextId>,
+}
 
 impl ProviderCodec for Words {
     fn encode(&mut self, context: ContextId, command: &Command, out: &mut Vec<Frame>) {
@@ -225,7 +240,21 @@ impl ProviderCodec for Words {
             Command::End => format!("{} end", context.0),
             Command::Cancel => format!("{} cancel", context.0),
         };
-        out.push(Frame::Text(words));
+        match command {
+            Command::Text(text) if text.starts_with("late") => self.kept.push((context, Frame::Text(words))),
+            Command::Cancel => {
+                self.kept.retain(|(kept, _)| *kept != context);
+                out.push(Frame::Text(words));
+            }
+            _ => out.push(Frame::Text(words)),
+        }
+    }
+
+    fn settle(&mut self, frames: &mut Vec<(ContextId, Frame)>, events: &mut Vec<(ContextId, Event)>) {
+        events.extend(self.over.take().map(|context| (context, Event::Done)));
+        if self.may_go {
+            frames.append(&mut self.kept);
+        }
     }
 
     fn decode(
@@ -239,10 +268,19 @@ impl ProviderCodec for Words {
             [context, "audio", n] => (context, Event::Audio(Bytes::from(vec![0; n.parse().unwrap()]))),
             [context, "flushed"] => (context, Event::Flushed),
             [context, "done"] => (context, Event::Done),
+            ["go"] => {
+                self.may_go = true;
+                return Ok(());
+            }
             ["throttled"] => return Err(UpstreamFault::new(FaultKind::Throttled, "")),
             _ => return Err(UpstreamFault::new(FaultKind::BadFrame, "")),
         };
         out.push((ContextId(context.parse().unwrap()), event));
         Ok(())
+    }
+
+    fn closed(&mut self, _: u16, reason: &str) -> Option<UpstreamFault> {
+        self.over = reason.parse().ok().map(ContextId);
+        (reason == "throttled").then(|| UpstreamFault::new(FaultKind::Throttled, ""))
     }
 }

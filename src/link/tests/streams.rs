@@ -27,6 +27,18 @@ async fn commands_arrive_in_order_and_events_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_burst_of_commands_is_written_whole_without_waiting_for_anything_else() {
+    let vendor = Vendor::new(Sharing::Contexts { per_link: 4 }, 1_000, usize::MAX);
+    let (mut stream, _) = vendor.open();
+    settle().await;
+    for _ in 0..100 {
+        stream.send(Command::Text("a".into())).unwrap();
+    }
+    // Long before the link's own clocks would wake it.
+    timeout(Duration::from_secs(1), vendor.sent(100)).await.expect("the rest of the burst was forgotten");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancel_overtakes_text_still_queued() {
     let vendor = Vendor::new(Sharing::Contexts { per_link: 4 }, 1, usize::MAX);
     let (mut stream, _) = vendor.open();
@@ -213,4 +225,19 @@ async fn text_is_refused_past_its_buffer_and_taken_again_once_written() {
     stream.send(Command::Flush).unwrap();
     vendor.sent(4).await;
     stream.send(text()).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_the_codec_keeps_back_go_out_when_the_vendor_says_so() {
+    let vendor = Vendor::shared();
+    let ((mut kept, _), (mut cancelled, held)) = (vendor.open(), vendor.open());
+    kept.send(Command::Text("late a".into())).unwrap();
+    cancelled.send(Command::Text("late b".into())).unwrap();
+    vendor.nothing_sent().await;
+    drop(cancelled);
+    settle().await;
+    assert!(held.is_free());
+    vendor.say("go").await;
+    assert_eq!(vendor.sent(1).await, ["1 text late a"]);
+    vendor.nothing_sent().await;
 }

@@ -1,5 +1,6 @@
 //! The rules of a pool, on a paused clock; here the vendor in memory.
 
+mod health;
 mod rules;
 
 use std::future::poll_fn;
@@ -11,7 +12,7 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use voxrelay_protocol::provider::{Account, Capabilities, Provider, ProviderCodec};
-use voxrelay_protocol::{AudioFormat, Command, ContextId, Event, Fault, Frame, FrameRef};
+use voxrelay_protocol::{AudioFormat, Command, ContextId, Event, Fault, FaultCode, Frame, FrameRef};
 
 use super::*;
 use crate::config::{PoolSettings, Watchdogs};
@@ -42,7 +43,7 @@ impl World {
     fn new(change: impl FnOnce(&mut Upstream)) -> Self {
         let mut upstream = Upstream {
             name: "memory".into(),
-            provider: &Memory,
+            provider: &Memory { per_link: 1 },
             account: Account::default(),
             streams: 50,
             pool: PoolSettings {
@@ -52,18 +53,28 @@ impl World {
                 max_age: Duration::from_secs(600),
                 dials_per_second: 50.0,
             },
-            watchdogs: Watchdogs { connect: SOON, first_audio: SOON, gap: SOON },
+            watchdogs: Watchdogs::default(),
         };
         change(&mut upstream);
         let upstream = Arc::new(upstream);
+        let limits = Limits { queue_streams: 4, ..Limits::default() };
         let (vendor, drain) = (Arc::new(Vendor::default()), Drain::new());
         let (dialled, tasks) = (Arc::clone(&vendor), drain.clone());
         let dialer: Dialer = Arc::new(move |_, _, _| Box::pin(Arc::clone(&dialled).dial(tasks.clone())));
-        let pools = Pools::with_dialer(&[Arc::clone(&upstream)], &drain, 1 << 20, 1 << 16, &dialer);
+        let pools = Pools::with_dialer(&[Arc::clone(&upstream)], &drain, &limits, &dialer);
         Self { vendor, pools, upstream, drain }
     }
 
+    /// A vendor whose links carry so many streams.
+    fn shared(per_link: usize) -> Self {
+        Self::new(|upstream| upstream.provider = Box::leak(Box::new(Memory { per_link })))
+    }
+
     async fn checkout(&self, voice: &str, deadline: Duration) -> Result<Lease, CheckoutError> {
+        self.checkout_as("key", voice, deadline).await
+    }
+
+    async fn checkout_as(&self, key: &str, voice: &str, deadline: Duration) -> Result<Lease, CheckoutError> {
         let spec = SynthesisSpec {
             voice: voice.into(),
             model: None,
@@ -72,7 +83,7 @@ impl World {
             words: false,
             options: Map::new(),
         };
-        self.pools.checkout(&self.upstream, spec, deadline).await
+        self.pools.checkout(&self.upstream, &Asker::new(&key.into()), spec, deadline).await
     }
 
     async fn lease(&self, voice: &str) -> Lease {
@@ -138,7 +149,7 @@ impl Vendor {
 
     async fn answer(self: Arc<Self>, mut requests: mpsc::Receiver<String>, answers: mpsc::Sender<Incoming>) {
         while let Some(request) = requests.recv().await {
-            if request == "text hang" {
+            if request.ends_with(" text hang") {
                 while requests.recv().await.is_some() {}
                 return;
             }
@@ -192,7 +203,9 @@ impl Wire for Pipe {
 }
 
 /// A vendor without contexts; its voice is fixed when it is dialled.
-struct Memory;
+struct Memory {
+    per_link: usize,
+}
 
 impl Provider for Memory {
     fn kind(&self) -> &'static str {
@@ -205,7 +218,11 @@ impl Provider for Memory {
 
     fn capabilities(&self, _: &Account) -> Capabilities {
         let (idle, cancel_grace) = (SOON, Duration::from_secs(1));
-        Capabilities { sharing: Sharing::Lease, words: false, idle, cancel_grace }
+        let sharing = match self.per_link {
+            1 => Sharing::Lease,
+            per_link => Sharing::Contexts { per_link },
+        };
+        Capabilities { sharing, words: false, idle, cancel_grace }
     }
 
     fn format(&self, wanted: &AudioFormat) -> AudioFormat {
@@ -221,22 +238,19 @@ impl Provider for Memory {
     }
 
     fn codec(&self, _: &Account, _: u64) -> Box<dyn ProviderCodec> {
-        Box::new(MemoryCodec(ContextId::FOREIGN))
+        Box::new(MemoryCodec)
     }
 }
 
-struct MemoryCodec(ContextId);
+/// Every message begins with its context.
+struct MemoryCodec;
 
 impl ProviderCodec for MemoryCodec {
-    fn encode(&mut self, context: ContextId, command: &Command, out: &mut Vec<Frame>) {
+    fn encode(&mut self, ContextId(context): ContextId, command: &Command, out: &mut Vec<Frame>) {
         out.push(Frame::Text(match command {
-            Command::Start(_) => {
-                self.0 = context;
-                return;
-            }
-            Command::Text(text) => format!("text {text}"),
-            Command::Flush => return,
-            Command::End | Command::Cancel => "end".to_owned(),
+            Command::Text(text) => format!("{context} text {text}"),
+            Command::End | Command::Cancel => format!("{context} end"),
+            Command::Start(_) | Command::Flush => return,
         }));
     }
 
@@ -246,11 +260,12 @@ impl ProviderCodec for MemoryCodec {
         out: &mut Vec<(ContextId, Event)>,
     ) -> Result<(), UpstreamFault> {
         let FrameRef::Text(text) = frame else { panic!("binary") };
+        let (context, text) = text.split_once(' ').unwrap();
         let event = match text.strip_prefix("text ") {
             Some(text) => Event::Audio(text.to_owned().into()),
             None => Event::Done,
         };
-        out.push((self.0, event));
+        out.push((ContextId(context.parse().unwrap()), event));
         Ok(())
     }
 }

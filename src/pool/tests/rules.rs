@@ -91,6 +91,48 @@ async fn slots_are_given_in_order_of_asking() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn slots_go_round_between_keys() {
+    let world = World::new(|upstream| upstream.streams = 1);
+    let held = world.lease("v").await;
+    let (tell, mut told) = mpsc::channel(8);
+    for key in ["greedy", "greedy", "greedy", "modest"] {
+        let (world, tell) = (world.clone(), tell.clone());
+        world.drain.clone().spawn(async move {
+            let lease = world.checkout_as(key, "v", SOON).await.unwrap();
+            tell.send(key).await.unwrap();
+            sleep(Duration::from_millis(5)).await;
+            drop(lease);
+        });
+        sleep(Duration::from_millis(1)).await;
+    }
+    drop(held);
+    for key in ["greedy", "modest", "greedy", "greedy"] {
+        assert_eq!(told.recv().await, Some(key));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_at_once_and_never_the_one_who_has_least_in_it() {
+    let world = World::new(|upstream| upstream.streams = 1);
+    let _held = world.lease("v").await;
+    let (tell, mut told) = mpsc::channel(8);
+    // Four may wait; the fifth is refused at once, and another one when a second key comes.
+    for number in 0..5 {
+        let (world, tell) = (world.clone(), tell.clone());
+        world.drain.clone().spawn(async move {
+            let refused = world.checkout_as("greedy", "v", SOON).await.is_err();
+            tell.send((number, refused)).await.unwrap();
+        });
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(told.try_recv(), Ok((4, true)));
+    let modest = world.checkout_as("modest", "v", Duration::from_secs(1)).await.map(|_| ());
+    assert_eq!(modest, Err(CheckoutError::Slots { limit: 1, used: 1 }), "it waited to its deadline");
+    assert_eq!(told.try_recv(), Ok((3, true)));
+    assert!(told.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failed_dial_is_told_at_once_and_the_next_try_waits() {
     let world = World::new(|_| {});
     world.vendor.fail(Some(FaultKind::Refused));

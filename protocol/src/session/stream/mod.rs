@@ -24,6 +24,9 @@ use crate::{Command, Event, Fault, FaultCode, FaultKind, Reply, StreamName, Upst
 /// How soon a command that found no room is offered again.
 const OFFER_AGAIN: Duration = Duration::from_millis(20);
 
+/// Bytes per second of audio whose rate varies: the most that MP3 has, 320 kbit/s.
+const COMPRESSED_MAX: u64 = 40_000;
+
 /// What a deadline has come to.
 pub(super) enum Judgement {
     /// Nothing is wrong.
@@ -99,6 +102,10 @@ impl Stream {
 
     pub(super) fn route(&self) -> usize {
         self.route
+    }
+
+    pub(super) fn next_frame_at(&self) -> Option<Instant> {
+        self.output.next_at()
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -213,9 +220,9 @@ impl Stream {
         }
     }
 
-    /// The lease had no room for these, in order.
+    /// The lease had no room for these, the last it was given.
     pub(super) fn take_back(&mut self, now: Instant, commands: &[Command]) {
-        for command in commands.iter().rev() {
+        for command in commands {
             self.script.take_back(command);
         }
         self.blocked = Some(now + OFFER_AGAIN);
@@ -245,10 +252,12 @@ impl Stream {
     ) -> Result<(), UpstreamFault> {
         self.watch.life(now, matches!(event, Event::Audio(_)));
         match event {
-            Event::Audio(audio) if audio.is_empty() => {}
+            // Audio of nothing is not this stream's.
+            Event::Audio(audio) if audio.is_empty() || !self.script.is_speakable() => {}
             Event::Audio(audio) => {
                 self.stamps.audio(now);
                 self.output.push(now, audio, actions);
+                self.check_length()?;
             }
             Event::Words { words, estimated } => {
                 self.output.push_words(words, estimated, self.script.characters(), actions);
@@ -260,6 +269,16 @@ impl Stream {
             }
             Event::Done => self.on_done(now, actions)?,
             Event::Failed(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    /// An upstream that never stops must not be listened to for ever.
+    fn check_length(&self) -> Result<(), UpstreamFault> {
+        let Some(route) = self.routes.get(self.route) else { return Ok(()) };
+        let rate = route.format.bytes_per_second().unwrap_or(COMPRESSED_MAX);
+        if self.output.received() > route.audio.as_secs().saturating_mul(rate) {
+            return Err(UpstreamFault::new(FaultKind::Oversize, "more audio than a stream may have"));
         }
         Ok(())
     }
@@ -321,7 +340,7 @@ impl Stream {
     fn silence(&self) -> Option<(Instant, FaultKind)> {
         let route = self.routes.get(self.route)?;
         let judged = self.link == Link::Leased && self.script.is_owed() && self.output.has_room();
-        judged.then(|| self.watch.limit(route))
+        judged.then(|| self.watch.limit(route, self.script.is_all_spoken()))
     }
 
     fn text_deadline(&self, settings: &Settings) -> Option<Instant> {

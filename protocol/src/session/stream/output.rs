@@ -238,6 +238,11 @@ impl Output {
         self.received > 0
     }
 
+    /// Audio bytes from upstream.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.position
     }

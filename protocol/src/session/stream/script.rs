@@ -40,6 +40,8 @@ struct Sent {
     /// Of the unanswered flushes.
     flushes: usize,
     end: bool,
+    /// Bytes of text whose flush was answered.
+    answered: usize,
 }
 
 impl Script {
@@ -124,7 +126,7 @@ impl Script {
         end.then_some(Command::End)
     }
 
-    /// The lease has no room for this, the last command that it was given.
+    /// The lease has no room for this, one of the last commands that it was given.
     pub(super) fn take_back(&mut self, command: &Command) {
         match command {
             Command::Text(text) => self.sent.text = self.sent.text.saturating_sub(text.len()),
@@ -146,7 +148,9 @@ impl Script {
             return Vec::new();
         }
         self.sent.flushes -= 1;
-        self.flushes.pop_front().map(|flush| flush.marks).unwrap_or_default()
+        let Some(flush) = self.flushes.pop_front() else { return Vec::new() };
+        self.sent.answered = flush.at;
+        flush.marks
     }
 
     /// Everything has been spoken: all marks that wait.
@@ -158,6 +162,11 @@ impl Script {
     /// Whether the lease has been asked for something that it has to answer.
     pub(super) fn is_owed(&self) -> bool {
         self.sent.flushes > 0 || self.sent.end
+    }
+
+    /// Whether everything has been spoken, so that the end is all that is owed.
+    pub(super) fn is_all_spoken(&self) -> bool {
+        self.sent.end && self.sent.answered == self.text.len()
     }
 
     /// Whether there is something the lease has not taken.

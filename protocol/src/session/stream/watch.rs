@@ -32,9 +32,12 @@ impl Watch {
         self.since = now;
     }
 
-    /// When the silence is too long, and what it is called then.
-    pub(super) fn limit(&self, route: &RouteFacts) -> (Instant, FaultKind) {
-        if self.heard {
+    /// When the silence is too long, and what it is called then. With `all_spoken` nothing is owed any
+    /// more but the end.
+    pub(super) fn limit(&self, route: &RouteFacts, all_spoken: bool) -> (Instant, FaultKind) {
+        if all_spoken {
+            (self.since + route.end, FaultKind::NoEnd)
+        } else if self.heard {
             (self.since + route.gap, FaultKind::Stalled)
         } else {
             (self.since + route.first_audio, FaultKind::FirstAudio)

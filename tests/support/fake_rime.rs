@@ -1,0 +1,275 @@
+//! A Rime that speaks from the published facts and not from the relay's own codec: `/ws3`, `/ws2`, `/ws`
+//! and v1, which is `/ws` without a speaker in its address.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
+
+#[path = "fake_rime_v1.rs"]
+mod v1;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::loopback::{Asked, Behaviour, FOREVER, Kind, Socket, World, chunks, close, vanish, words};
+
+/// Rime.
+pub const RIME: Kind = Kind {
+    judge,
+    wrong_key: (401, "invalid api key"),
+    subprotocol: Some("rime.v1.json"),
+    talk: |world, asked, socket| match asked.get("speaker") {
+        None => Box::pin(v1::talk(world, socket)),
+        Some(_) => Box::pin(Classic::new(world, asked).talk(socket)),
+    },
+};
+
+fn judge(asked: &Asked) -> Option<(u16, &'static str)> {
+    match asked.path.as_str() {
+        "/ws" if asked.query.is_empty() => None,
+        "/ws" | "/ws2" | "/ws3" => match asked.get("speaker") {
+            None | Some("") => Some((400, "speaker is required")),
+            Some(_) => None,
+        },
+        _ => Some((404, "not found")),
+    }
+}
+
+/// One of the older sockets: one buffer, one synthesis at a time.
+struct Classic {
+    world: Arc<World>,
+    asked: Asked,
+    is_json: bool,
+    /// The current name; it sticks.
+    name: Value,
+    buffer: String,
+    /// Flushed, not begun.
+    queue: VecDeque<(Value, String)>,
+    running: Option<Running>,
+    /// Characters said so far under each name.
+    said: HashMap<String, usize>,
+    closing: bool,
+    served: bool,
+}
+
+struct Running {
+    name: Value,
+    chunks: VecDeque<Vec<u8>>,
+    sent: usize,
+    due: Instant,
+}
+
+/// The socket goes no further.
+enum Over {
+    /// Closed like this, or without a code.
+    Closed(Option<(u16, &'static str)>),
+    /// Without a word.
+    Cut,
+    HalfOpen,
+}
+
+impl Classic {
+    fn new(world: Arc<World>, asked: Asked) -> Self {
+        let is_json = asked.path != "/ws";
+        assert!(!is_json || asked.get("segment") == Some("never"), "only this mode is built here");
+        assert!(matches!(asked.get("audioFormat"), Some("pcm" | "mulaw")));
+        Self {
+            world,
+            asked,
+            is_json,
+            name: Value::Null,
+            buffer: String::new(),
+            queue: VecDeque::new(),
+            running: None,
+            said: HashMap::new(),
+            closing: false,
+            served: false,
+        }
+    }
+
+    async fn talk(mut self, mut socket: Socket) {
+        let over = loop {
+            if let Err(over) = self.turn(&mut socket).await {
+                break over;
+            }
+        };
+        match over {
+            Over::Closed(frame) => close(socket, frame).await,
+            Over::Cut => drop(socket),
+            Over::HalfOpen => vanish(socket).await,
+        }
+    }
+
+    async fn turn(&mut self, socket: &mut Socket) -> Result<(), Over> {
+        let behaviour = self.world.behaviour();
+        if self.running.is_none() && !behaviour.silent {
+            match self.queue.pop_front() {
+                Some((name, text)) => self.begin(name, &text, &behaviour, socket).await?,
+                None if self.closing => return Err(Over::Closed(Some((1000, "")))),
+                None => {}
+            }
+        }
+        let due = self.running.as_ref().map(|running| running.due);
+        let idle = if self.served && due.is_none() { behaviour.idle } else { FOREVER };
+        tokio::select! {
+            biased;
+            message = socket.next() => match message {
+                Some(Ok(Message::Text(_))) if behaviour.half_open => Err(Over::HalfOpen),
+                Some(Ok(Message::Text(text))) => self.hear(&text, socket).await,
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+                _ => Err(Over::Cut),
+            },
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.speak(&behaviour, socket).await,
+            () = sleep(idle) => Err(Over::Closed(None)),
+        }
+    }
+
+    async fn hear(&mut self, text: &str, socket: &mut Socket) -> Result<(), Over> {
+        if !self.is_json {
+            match text {
+                "<FLUSH>" => self.flush(),
+                "<CLEAR>" => self.clear(),
+                "<EOS>" => self.eos(),
+                text => self.text(text),
+            }
+            // Marks are boundaries here.
+            if self.buffer.ends_with(['.', '?', '!']) {
+                self.flush();
+            }
+            return Ok(());
+        }
+        let message: Value = serde_json::from_str(text).unwrap_or_default();
+        if let Some(name) = message["contextId"].as_str() {
+            self.name = json!(name);
+        }
+        match (message["text"].as_str(), message["operation"].as_str()) {
+            (Some(text), _) => self.text(text),
+            (_, Some("flush")) => self.flush(),
+            (_, Some("clear")) => self.clear(),
+            (_, Some("eos")) => self.eos(),
+            _ => self.tell(json!({"type": "error", "message": "payload must be an object"}), socket).await?,
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str) {
+        self.world.count(|stats| stats.characters += text.chars().count());
+        self.buffer.push_str(text);
+    }
+
+    /// With `segment=never` every flush is an utterance of its own, even of nothing.
+    fn flush(&mut self) {
+        let text = std::mem::take(&mut self.buffer);
+        if self.is_json || !text.is_empty() {
+            self.queue.push_back((self.name.clone(), text));
+        }
+    }
+
+    /// What runs goes on: only what has not begun is dropped.
+    fn clear(&mut self) {
+        self.world.count(|stats| stats.cancels += 1);
+        self.buffer.clear();
+        self.queue.clear();
+        let late = self.world.behaviour().late_chunks;
+        if let Some(running) = &mut self.running {
+            running.chunks.truncate(late);
+        }
+    }
+
+    fn eos(&mut self) {
+        if !self.buffer.is_empty() {
+            self.flush();
+        }
+        self.closing = true;
+    }
+
+    async fn begin(
+        &mut self,
+        name: Value,
+        text: &str,
+        behaviour: &Behaviour,
+        socket: &mut Socket,
+    ) -> Result<(), Over> {
+        self.served = true;
+        self.world.count(|stats| stats.runs += 1);
+        if let Some(message) = behaviour.error {
+            return self.tell(json!({"type": "error", "message": message}), socket).await;
+        }
+        if let Some(frame) = behaviour.close {
+            return Err(Over::Closed(Some(frame)));
+        }
+        for _ in 0..behaviour.garbage {
+            self.send(Message::text("{\"type\":"), socket).await?;
+        }
+        let said = self.said.entry(name.to_string()).or_default();
+        let chunks = chunks(text, *said, behaviour);
+        *said += text.chars().count();
+        if self.is_json && matches!(self.asked.get("lang"), None | Some("en" | "eng" | "es" | "spa")) {
+            self.words(&name, text, behaviour, socket).await?;
+        }
+        self.running = Some(Running { name, chunks, sent: 0, due: Instant::now() });
+        Ok(())
+    }
+
+    async fn words(
+        &mut self,
+        name: &Value,
+        text: &str,
+        behaviour: &Behaviour,
+        socket: &mut Socket,
+    ) -> Result<(), Over> {
+        let sample = if self.asked.get("audioFormat") == Some("pcm") { 2.0 } else { 1.0 };
+        let rate: f64 = self.asked.get("samplingRate").unwrap().parse().unwrap();
+        let seconds = |place: usize| (place * behaviour.bytes_per_char) as f64 / (sample * rate);
+        let (mut texts, mut start, mut end) = (Vec::new(), Vec::new(), Vec::new());
+        for (word, first, last) in words(text) {
+            texts.push(word);
+            start.push(seconds(first));
+            end.push(seconds(last));
+        }
+        let times = json!({"words": texts, "start": start, "end": end});
+        self.tell(json!({"type": "timestamps", "word_timestamps": times, "contextId": name}), socket).await
+    }
+
+    async fn speak(&mut self, behaviour: &Behaviour, socket: &mut Socket) -> Result<(), Over> {
+        let Some(running) = &mut self.running else { return Ok(()) };
+        if behaviour.die_after.is_some_and(|chunks| running.sent >= chunks) {
+            return Err(Over::Cut);
+        }
+        let name = running.name.clone();
+        if let Some(chunk) = running.chunks.pop_front() {
+            running.sent += 1;
+            running.due += behaviour.pace;
+            if !self.is_json {
+                return self.send(Message::binary(chunk), socket).await;
+            }
+            let data = BASE64_STANDARD.encode(chunk);
+            return self.tell(json!({"type": "chunk", "data": data, "contextId": name}), socket).await;
+        }
+        self.running = None;
+        if !self.is_json {
+            return Ok(());
+        }
+        let mut done = json!({"type": "done", "contextId": name});
+        if self.asked.path == "/ws2" {
+            done["done"] = json!(true);
+        }
+        for _ in 0..=usize::from(behaviour.done_twice) {
+            self.tell(done.clone(), socket).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell(&mut self, message: Value, socket: &mut Socket) -> Result<(), Over> {
+        self.send(Message::text(message.to_string()), socket).await
+    }
+
+    async fn send(&mut self, message: Message, socket: &mut Socket) -> Result<(), Over> {
+        socket.send(message).await.map_err(|_| Over::Cut)
+    }
+}
