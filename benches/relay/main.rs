@@ -51,7 +51,8 @@ struct Measured {
     sessions: u32,
     outcome: Outcome,
     cpu_ns: u64,
-    /// What others did meanwhile, as a share of all cores.
+    /// How busy all cores were, and what of that was others' work, as shares of them.
+    busy: f64,
     others: f64,
     /// Resident bytes before the sessions, with all of them idle, with all of them speaking.
     resident: [u64; 3],
@@ -130,16 +131,14 @@ fn measure(route: &Route, fake: &Running, sessions: u32, chunks: u32, counted_ms
     let idle = resident();
     clients.tell();
     assert_eq!(clients.line(), "begin");
-    let others = |clients: &Running| {
-        let own = fake.ticks() + clients.ticks() + process.map_or(0, Running::ticks);
-        process::busy().saturating_sub(own)
-    };
-    let (begun, others_before, clock) = (cpu(), others(&clients), wire::now_ns());
+    let own = |clients: &Running| fake.ticks() + clients.ticks() + process.map_or(0, Running::ticks);
+    let (begun, own_before, busy, clock) = (cpu(), own(&clients), process::busy(), wire::now_ns());
     assert_eq!(clients.line(), "end");
     let cpu_ns = used(&begun, &cpu());
-    let others = others(&clients).saturating_sub(others_before) as f64;
-    let others = others / (wire::now_ns() - clock) as f64 / process::cores() as f64;
+    let (busy, own) = (process::busy() - busy, own(&clients) - own_before);
+    let share = |ns: u64| ns as f64 / (wire::now_ns() - clock) as f64 / process::cores() as f64;
+    let (busy, others) = (share(busy), share(busy.saturating_sub(own)));
     let resident = [before, idle, resident()];
     let outcome = serde_json::from_str(&clients.line()).expect("an outcome");
-    Measured { name: route.name, sessions, outcome, cpu_ns, others, resident }
+    Measured { name: route.name, sessions, outcome, cpu_ns, busy, others, resident }
 }

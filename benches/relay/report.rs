@@ -30,9 +30,9 @@ pub fn print(all: &[Measured], plan: &Plan, load: &str) {
     );
     println!();
     println!(
-        "| streams | way | first audio p50 / p99 (ms) | ratio | chunk p50 (µs) | chunk p99 (µs) | added p99 (µs) | ratio p50 / p99 | CPU per chunk (µs) | quiet |"
+        "| streams | way | first audio p50 / p99 (ms) | ratio | chunk p50 (µs) | chunk p99 (µs) | added p99 (µs) | ratio p50 / p99 | CPU per chunk (µs) | cores busy | quiet |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for (sessions, _) in LEVELS.iter().rev() {
         let rows = Rows { all, sessions: *sessions };
         rows.print();
@@ -93,7 +93,7 @@ impl<'a> Rows<'a> {
             };
             let cpu = self.median(name, |one| micros(one.cpu_ns) / one.outcome.chunks.max(1) as f64);
             println!(
-                "| {} | {name} | {:.2} / {:.2} | {:.1} | {:.0} | {:.0} | {:.0} | {:.1} / {:.1} | {} | {} of {} |",
+                "| {} | {name} | {:.2} / {:.2} | {:.1} | {:.0} | {:.0} | {:.0} | {:.1} / {:.1} | {} | {:.0} % | {} of {} |",
                 self.sessions,
                 of(|one| one.outcome.first_p50) / 1e3,
                 of(|one| one.outcome.first_p99) / 1e3,
@@ -104,6 +104,7 @@ impl<'a> Rows<'a> {
                 ratio(|one| one.outcome.delay_p50),
                 ratio(|one| one.outcome.delay_p99),
                 if cpu > 0.0 { format!("{cpu:.1}") } else { "–".to_owned() },
+                self.median(name, |one| one.busy * 100.0),
                 self.of(name).filter(|one| one.others < QUIET).count(),
                 self.of(name).count(),
             );
