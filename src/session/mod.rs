@@ -19,8 +19,8 @@ use voxrelay_protocol::{Event, Fault, FaultCode, Reply};
 
 use client::{Client, Incoming, Lost};
 pub use greet::{Greeting, Shown, serve};
-pub use socket::{Abort, SocketClient, websocket_config};
 use signals::{Signal, Signals};
+pub use socket::{Abort, SocketClient, websocket_config};
 use streams::{Checked, Streams};
 
 use crate::app::App;
