@@ -8,7 +8,7 @@ use std::thread;
 
 use serde_json::Value;
 use tracing::{Level, Metadata};
-use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -53,7 +53,9 @@ pub enum TelemetryError {
 pub fn init(log: Log) -> Result<(), TelemetryError> {
     let filter = filter(|name| std::env::var(name).ok())?;
     let lines = Lines::start(io::stderr(), log)?;
-    let filter = filter.and(filter_fn(may_be_said));
+    // Without the hint every record of every library would be put to the filter, at every frame.
+    let most = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
+    let filter = filter.and(filter_fn(may_be_said).with_max_level_hint(most));
     let layer = tracing_subscriber::fmt::layer().with_writer(lines).with_ansi(false);
     let set = match log {
         Log::Pretty => registry().with(layer.with_target(false).with_filter(filter)).try_init(),

@@ -24,7 +24,7 @@ async fn every_refused_upgrade_has_its_kind() {
         ((503, Some(2)), FaultKind::Http5xx, 2_000),
         ((200, None), FaultKind::Handshake, 100),
         ((302, None), FaultKind::Handshake, 100),
-        ((404, None), FaultKind::Handshake, 100),
+        ((410, None), FaultKind::Handshake, 100),
     ] {
         let bench = Bench::start(Behaviour { refuse: Some(refuse), ..Behaviour::default() }).await;
         assert_eq!(bench.fault().await.kind, kind, "{refuse:?}");
@@ -34,6 +34,16 @@ async fn every_refused_upgrade_has_its_kind() {
         assert!(again.retry_after_ms.unwrap() <= retry_after * 6 / 5);
         assert!(bench.fake.stats().upgrades <= 2);
         assert_eq!(bench.counts().slots, 0);
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_the_vendor_does_not_take_holds_up_nobody() {
+    let bench = Bench::start(Behaviour { refuse: Some((404, None)), ..Behaviour::default() }).await;
+    for upgrades in 1..=3 {
+        let fault = bench.fault().await;
+        assert_eq!((fault.kind, fault.retry_after_ms), (FaultKind::Rejected, None));
+        assert_eq!(bench.fake.stats().upgrades, upgrades, "each is asked for once, and no spare");
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use voxrelay::lease::{CheckoutKind, Lease};
 use voxrelay_protocol::provider::{Account, provider};
 use voxrelay_protocol::request::Credential;
-use voxrelay_protocol::{AudioFormat, Command, Encoding, Event, FaultKind};
+use voxrelay_protocol::{AudioFormat, Command, Encoding, Event, FaultClass, FaultKind};
 
 const ALL: [&str; 4] = ["ws3", "ws2", "ws", "v1"];
 /// Those on which a stream can follow another.
@@ -50,14 +50,19 @@ impl Studio {
     }
 }
 
-/// What fails a turn, and that the next one is clean.
-async fn fails_once(api: &'static str, behaviour: Behaviour, kind: FaultKind) -> Studio {
+/// What fails a turn, and that the next one is clean, if there may be one.
+async fn fails_once(api: &'static str, behaviour: Behaviour, kind: FaultKind) -> Option<Studio> {
     let shown = format!("{api} {behaviour:?}");
     let studio = Studio::start(api, behaviour).await;
     assert_eq!(speak(&mut studio.lease().await, "x").await, Err(kind), "{shown}");
+    if matches!(kind.class(), FaultClass::Account | FaultClass::Quota) {
+        // Its key is left alone for a while.
+        assert_eq!(studio.bench.fault().await.kind, kind, "{shown}");
+        return None;
+    }
     studio.fake.change(|behaviour| *behaviour = Behaviour::default());
     assert_eq!(speak(&mut studio.lease().await, "clean").await, Ok(watermark("clean", 64)), "{shown}");
-    studio
+    Some(studio)
 }
 
 #[tokio::test]
@@ -202,7 +207,7 @@ async fn every_error_in_band_has_its_kind() {
         ] {
             let studio =
                 fails_once(api, Behaviour { error: Some(error), ..Behaviour::default() }, kind).await;
-            assert_eq!(studio.fake.stats().sockets, 2, "{error}");
+            assert!(studio.is_none_or(|studio| studio.fake.stats().sockets == 2), "{error}");
         }
     }
     for (error, kind) in [
@@ -216,7 +221,7 @@ async fn every_error_in_band_has_its_kind() {
         ("internal", FaultKind::ContextError),
     ] {
         let studio = fails_once("v1", Behaviour { error: Some(error), ..Behaviour::default() }, kind).await;
-        assert_eq!(studio.fake.stats().sockets, 1, "{error}");
+        assert!(studio.is_none_or(|studio| studio.fake.stats().sockets == 1), "{error}");
     }
 }
 

@@ -63,6 +63,13 @@ impl Watch {
         self.pinged = None;
     }
 
+    /// Something that was due has not come: whether anybody is there is asked at once.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        if let Some(long_ago) = now.checked_sub(PING_AFTER) {
+            self.heard = self.heard.min(long_ago);
+        }
+    }
+
     /// The transport has no pings.
     pub(super) fn no_pings(&mut self) {
         self.pings = false;
@@ -153,6 +160,16 @@ mod tests {
         assert_eq!(watch.due(start + PING_AFTER), Some(Due::Ping));
         assert_eq!(watch.due(start + PING_AFTER), None);
         assert_eq!(watch.due(start + PING_AFTER + PONG_WITHIN), Some(Due::Silent));
+    }
+
+    #[test]
+    fn a_doubted_link_is_pinged_at_once() {
+        let start = Instant::now() + PING_AFTER;
+        let mut watch = Watch::new(start, HOUR, HOUR);
+        watch.doubt(start);
+        assert_eq!(watch.due(start), Some(Due::Ping));
+        watch.doubt(start);
+        assert_eq!(watch.due(start), None, "one ping is enough");
     }
 
     #[test]

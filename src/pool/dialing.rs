@@ -42,6 +42,9 @@ impl Pool {
                 }
                 Err(fault) => {
                     drop(meter);
+                    if fault.kind == FaultKind::Rejected {
+                        pool.state().forget_dial(&dial);
+                    }
                     pool.dial_failed(&fault);
                     let _ = tell.send(Err(fault));
                 }

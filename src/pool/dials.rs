@@ -81,6 +81,8 @@ impl Dials {
     pub(super) fn failed(&mut self, fault: &UpstreamFault, spread: f64, now: Instant) {
         let advice = fault.retry_after_ms.map(|ms| Duration::from_millis(ms).min(ADVICE_MAX));
         let pause = match fault.kind.class() {
+            // One caller's voice or option is in the address: nobody else's dial is the worse for it.
+            FaultClass::Input => return,
             FaultClass::Account | FaultClass::Quota => ACCOUNT_BACKOFF,
             FaultClass::Rate => advice.unwrap_or(RATE_BACKOFF),
             _ => advice.unwrap_or(BACKOFF_FIRST * 2_u32.pow(self.failures.min(6))).min(BACKOFF_MAX),
@@ -97,6 +99,16 @@ mod tests {
     use voxrelay_protocol::FaultKind;
 
     use super::*;
+
+    #[test]
+    fn a_refused_voice_holds_up_no_other_dial() {
+        let now = Instant::now();
+        let mut dials = Dials::new(5.0, now);
+        dials.failed(&UpstreamFault::new(FaultKind::Rejected, "a voice"), 0.0, now);
+        assert_eq!(dials.ask(now), MayDial::Now);
+        dials.failed(&UpstreamFault::new(FaultKind::Refused, "an outage"), 0.0, now);
+        assert_ne!(dials.ask(now), MayDial::Now);
+    }
 
     #[test]
     fn dials_come_in_a_burst_and_then_at_the_rate() {

@@ -210,6 +210,11 @@ impl State {
 
     /// Dials that lack spares and may be dialled now, each with its place reserved; and when to ask
     /// again.
+    /// Keeps no spares for this dial: the vendor does not take what is in it.
+    pub(super) fn forget_dial(&mut self, dial: &Arc<Dial>) {
+        self.recent.retain(|(known, _)| !Arc::ptr_eq(known, dial));
+    }
+
     pub(super) fn spares(&mut self, warm: usize, now: Instant) -> (Vec<Arc<Dial>>, Option<Instant>) {
         let mut wanted = Vec::new();
         if !self.waiters.is_empty() {

@@ -4,10 +4,11 @@
 pub mod client;
 mod greet;
 mod meter;
+mod signals;
 mod socket;
 mod streams;
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use voxrelay_protocol::{Event, Fault, FaultCode, Reply};
 
 use client::{Client, Incoming, Lost};
 pub use greet::{Greeting, Shown, serve};
+use signals::{Signal, Signals};
 pub use socket::{Abort, SocketClient, websocket_config};
 use streams::{Checked, Streams};
 
@@ -43,9 +45,7 @@ enum Input {
     Event(u16, Event),
     Unblocked,
     Timeout,
-    Drain,
-    Revoked,
-    Cut,
+    Signal(Signal),
     Lost(Lost),
 }
 
@@ -61,27 +61,18 @@ pub async fn converse(
     let mut session = Session::new(settings(app, caller, auth), Instant::now().into_std());
     let mut streams = Streams::new(app.clone(), caller.clone(), dialect);
     let mut waits = Waits { timer: Box::pin(tokio::time::sleep(Duration::MAX)), blocked: false };
-    let mut drain = pin!(app.drain.begun());
-    let mut cut = pin!(app.drain.cut_off());
-    let mut revoked = pin!(caller.revoked.cancelled());
-    let mut once = [false; 3];
+    let mut signals = Signals::new(app, caller);
     loop {
         let input = std::future::poll_fn(|cx| {
-            let signals: [(&mut bool, Pin<&mut dyn Future<Output = ()>>, Input); 3] = {
-                let [cut_seen, revoked_seen, drain_seen] = &mut once;
-                [
-                    (cut_seen, cut.as_mut(), Input::Cut),
-                    (revoked_seen, revoked.as_mut(), Input::Revoked),
-                    (drain_seen, drain.as_mut(), Input::Drain),
-                ]
-            };
-            for (seen, signal, input) in signals {
-                if !*seen && signal.poll(cx).is_ready() {
-                    *seen = true;
-                    return Poll::Ready(input);
-                }
+            if signals.have_waited()
+                && let Poll::Ready(signal) = signals.poll(cx)
+            {
+                return Poll::Ready(Input::Signal(signal));
             }
-            waits.poll_input(cx, client, &mut session, &mut streams)
+            if let Poll::Ready(input) = waits.poll_input(cx, client, &mut session, &mut streams) {
+                return Poll::Ready(input);
+            }
+            signals.poll(cx).map(Input::Signal)
         })
         .await;
         let since = Instant::now();
@@ -134,12 +125,12 @@ fn take(input: Input, since: Instant, session: &mut Session, app: &App) -> Optio
             }
             session.on_timeout(now);
         }
-        Input::Drain => session.on_drain(app.config.drain),
-        Input::Revoked => {
+        Input::Signal(Signal::Drain) => session.on_drain(app.config.drain),
+        Input::Signal(Signal::Revoked) => {
             let fault = Fault::new(FaultCode::InvalidCredentials, "the key is not valid any more");
             session.on_end(&fault, 3000);
         }
-        Input::Cut => {
+        Input::Signal(Signal::Cut) => {
             metrics::drain_cut(session.open_streams() as u64);
             session.on_end(&Fault::new(FaultCode::Draining, "the relay is going away now"), 1001);
         }

@@ -22,6 +22,9 @@ use super::meter::Meter;
 use crate::config::Limits;
 use crate::outbox::{Metered, Outbox, ROOM};
 
+/// What is read from a client at once, in bytes: requests are short, and the library clears all of it
+/// each time it looks whether there is one.
+const READ_BUFFER: usize = 1024;
 /// How long a client may take to answer our close before it is reset.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes a second of the slowest audio that is played while it is read: G.711.
@@ -33,7 +36,7 @@ const SCRAP: usize = 1024;
 #[must_use]
 pub fn websocket_config(limits: &Limits) -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(4 * 1024)
+        .read_buffer_size(READ_BUFFER)
         .write_buffer_size(ROOM)
         // The outbox is the bound: it hands over no more than `ROOM` and one message at a time.
         .max_write_buffer_size(usize::MAX)

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
-use tokio_tungstenite::tungstenite::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use tokio_tungstenite::tungstenite::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use tokio_tungstenite::tungstenite::http::uri::Uri;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -206,12 +206,19 @@ fn status_fault(response: &Response) -> UpstreamFault {
         402 => FaultKind::Payment,
         429 => FaultKind::Throttled,
         500..=599 => FaultKind::Http5xx,
+        // Where voice and options are in the address, these are about them; a page is from somewhere else.
+        400 | 404 | 422 if !is_page(response) => FaultKind::Rejected,
         _ => FaultKind::Handshake,
     };
     let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     let mut fault = UpstreamFault::new(kind, format!("the upgrade was answered with status {status}"));
     fault.retry_after_ms = seconds.map(|seconds: u64| seconds.min(RETRY_AFTER_MAX) * 1000);
     fault
+}
+
+fn is_page(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/html"))
 }
 
 /// A WebSocket as a [`Wire`].
@@ -303,11 +310,11 @@ mod tests {
         for (status, kind) in [
             (200, FaultKind::Handshake),
             (301, FaultKind::Handshake),
-            (400, FaultKind::Handshake),
+            (400, FaultKind::Rejected),
             (401, FaultKind::Auth),
             (402, FaultKind::Payment),
             (403, FaultKind::Auth),
-            (404, FaultKind::Handshake),
+            (404, FaultKind::Rejected),
             (429, FaultKind::Throttled),
             (500, FaultKind::Http5xx),
             (503, FaultKind::Http5xx),

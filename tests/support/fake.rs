@@ -243,8 +243,10 @@ pub async fn refuse(mut tcp: TcpStream, status: u16, retry_after: Option<u64>) {
     while !head.ends_with(b"\r\n\r\n") && tcp.read_buf(&mut head).await.unwrap_or(0) > 0 {}
     let retry_after = retry_after.map_or(String::new(), |seconds| format!("Retry-After: {seconds}\r\n"));
     let page = "<html>no</html>".repeat(1000);
+    // What a vendor says of an address is data; what comes from anywhere else is a page.
+    let kind = if matches!(status, 400 | 404 | 422) { "application/json" } else { "text/html" };
     let answer = format!(
-        "HTTP/1.1 {status} Some Words\r\nContent-Type: text/html\r\nLocation: /elsewhere\r\n{retry_after}\
+        "HTTP/1.1 {status} Some Words\r\nContent-Type: {kind}\r\nLocation: /elsewhere\r\n{retry_after}\
          Content-Length: {}\r\n\r\n{page}",
         page.len()
     );

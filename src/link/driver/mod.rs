@@ -39,6 +39,8 @@ pub struct Driver {
     contexts: Contexts,
     /// Events not yet passed on; more than none only while an exclusive stream has no room.
     decoded: VecDeque<(ContextId, Event)>,
+    /// Room for what one frame means, kept from frame to frame.
+    events: Vec<(ContextId, Event)>,
     out: VecDeque<Outgoing>,
     unflushed: bool,
     want_ping: bool,
@@ -106,6 +108,7 @@ impl Driver {
             settings: settings.clone(),
             contexts: Contexts::default(),
             decoded: VecDeque::new(),
+            events: Vec::new(),
             out: VecDeque::new(),
             unflushed: false,
             want_ping: false,
@@ -245,14 +248,15 @@ impl Driver {
     }
 
     fn receive(&mut self, frame: FrameRef<'_>, now: Instant) -> Step {
-        let mut events = Vec::new();
+        let mut events = std::mem::take(&mut self.events);
         let result = self.codec.decode(frame, &mut events);
         // A frame that means nothing (a greeting, a note on the account) may come at any time.
         if self.exclusive && self.contexts.is_empty() && (result.is_err() || !events.is_empty()) {
             return end(RetireReason::UnexpectedData, None);
         }
         events.iter().for_each(|(_, event)| self.meter.received(event));
-        self.decoded.extend(events);
+        self.decoded.extend(events.drain(..));
+        self.events = events;
         self.settle();
         self.pass_on(now)?;
         let Err(fault) = result else { return Step::Continue(()) };
@@ -349,6 +353,8 @@ impl Driver {
         while let Some(context) = self.contexts.expired(now) {
             if self.exclusive {
                 self.retire(RetireReason::Dirty)?;
+            } else {
+                self.watch.doubt(now);
             }
             self.contexts.remove(context);
         }

@@ -62,6 +62,8 @@ async fn a_vendor_that_wants_signs_of_life_gets_them_for_the_link_and_for_each_c
     assert_eq!(began.elapsed(), EVERY * 2);
     drop(first);
     assert_eq!(vendor.sent(1).await, ["1 cancel"]);
+    // Nothing comes of the cancelled one, so the vendor is asked whether it is there.
+    assert_eq!(vendor.sent(1).await, ["ping"]);
     vendor.pong().await;
     assert_eq!(vendor.sent(1).await, ["2 alive"]);
 }
