@@ -1,33 +1,21 @@
 //! What a caller may know: itself, and the voices.
 
-use std::net::SocketAddr;
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use voxrelay_protocol::{Fault, FaultCode};
 
 use super::problem::RequestId;
-use super::{refuse, require, source};
+use super::{Known, refuse};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::config::Config;
 use crate::keys::Scope;
 use crate::store::Usage;
-use axum::Json;
-use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, Uri};
-use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
-use voxrelay_protocol::{Fault, FaultCode};
 
 /// `GET /v1/me`.
-pub async fn me(
-    State(app): State<App>,
-    connect: ConnectInfo<SocketAddr>,
-    id: RequestId,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let caller = match require(&app, &headers, &uri, source(&connect)).await {
-        Ok(caller) => caller,
-        Err(fault) => return refuse(fault, &id),
-    };
+pub async fn me(State(app): State<App>, Known(caller): Known, id: RequestId) -> Response {
     let used = match used(&app, &caller).await {
         Ok(used) => used,
         Err(fault) => return refuse(fault, &id),
@@ -75,17 +63,7 @@ async fn used(app: &App, caller: &Caller) -> Result<Usage, Fault> {
 
 /// `GET /v1/voices`: the configured voices the key may use, and what the upstreams offer by
 /// themselves (to be asked for by `provider` and `voice`).
-pub async fn voices(
-    State(app): State<App>,
-    connect: ConnectInfo<SocketAddr>,
-    id: RequestId,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
-    let caller = match require(&app, &headers, &uri, source(&connect)).await {
-        Ok(caller) => caller,
-        Err(fault) => return refuse(fault, &id),
-    };
+pub async fn voices(State(app): State<App>, Known(caller): Known, id: RequestId) -> Response {
     if let Err(fault) = caller.may(Scope::VoicesRead) {
         return refuse(fault, &id);
     }

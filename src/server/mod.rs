@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::{ConnectInfo, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -95,6 +96,21 @@ async fn require(app: &App, headers: &HeaderMap, uri: &Uri, source: IpAddr) -> R
     match authenticate(app, headers, uri, source).await? {
         Head::Caller(caller, _) => Ok(caller),
         Head::Nothing => app.check(None, source).await,
+    }
+}
+
+/// The caller of a request that must have one.
+struct Known(Arc<Caller>);
+
+impl FromRequestParts<App> for Known {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
+        let Ok(id) = RequestId::from_request_parts(parts, app).await;
+        let connect = ConnectInfo::<SocketAddr>::from_request_parts(parts, app).await;
+        let connect = connect.map_err(IntoResponse::into_response)?;
+        let caller = require(app, &parts.headers, &parts.uri, source(&connect)).await;
+        caller.map(Self).map_err(|fault| refuse(fault, &id))
     }
 }
 

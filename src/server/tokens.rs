@@ -1,10 +1,10 @@
 //! `POST /v1/tokens`: a single-use, short-lived token for whoever must not hold a key.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Json;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -13,9 +13,9 @@ use voxrelay_protocol::Fault;
 use voxrelay_protocol::vendor::native::fields::Fields;
 
 use super::problem::RequestId;
-use super::{body, refuse, require, source};
+use super::{Known, body, refuse};
 use crate::app::App;
-use crate::auth::LONGEST_TOKEN;
+use crate::auth::{Caller, LONGEST_TOKEN};
 
 /// Bytes of the request's body.
 const BODY: usize = 16 * 1024;
@@ -23,21 +23,20 @@ const BODY: usize = 16 * 1024;
 /// Issues a token for the caller's key.
 pub async fn issue(
     State(app): State<App>,
-    connect: ConnectInfo<SocketAddr>,
+    Known(caller): Known,
     id: RequestId,
     request: Request,
 ) -> Response {
-    match make(&app, &connect, request).await {
+    match make(&app, &caller, request).await {
         Ok(response) => response,
         Err(fault) => refuse(fault, &id),
     }
 }
 
-async fn make(app: &App, connect: &ConnectInfo<SocketAddr>, request: Request) -> Result<Response, Fault> {
-    let caller = require(app, request.headers(), request.uri(), source(connect)).await?;
+async fn make(app: &App, caller: &Arc<Caller>, request: Request) -> Result<Response, Fault> {
     let asked = body::read(request, BODY, &app.config.limits).await?;
     let (life, voices) = asked_for(if asked.trim().is_empty() { "{}" } else { &asked })?;
-    let token = app.tokens.issue(&caller, life, voices, Instant::now())?;
+    let token = app.tokens.issue(caller, life, voices, Instant::now())?;
     let expires_at = humantime::format_rfc3339_seconds(SystemTime::now() + life).to_string();
     let mut response = Json(json!({ "token": token, "expires_at": expires_at })).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
