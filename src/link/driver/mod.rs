@@ -1,7 +1,8 @@
 //! The task of one link: wait for one input, act on it, never wait while acting.
 //!
-//! `poll` waits and says what happened; here is what follows from it.
+//! `poll` waits and says what happened; here is what follows from it, in `outgoing` what is written.
 
+mod outgoing;
 mod poll;
 
 use std::collections::VecDeque;
@@ -12,9 +13,10 @@ use std::time::Duration;
 use futures_util::SinkExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use voxrelay_protocol::provider::{KeepAlive, ProviderCodec, Sharing};
-use voxrelay_protocol::{Command, ContextId, Event, FaultClass, FaultKind, Frame, FrameRef, UpstreamFault};
+use voxrelay_protocol::provider::{ProviderCodec, Sharing};
+use voxrelay_protocol::{Command, ContextId, Event, FaultClass, FaultKind, FrameRef, UpstreamFault};
 
+use self::outgoing::Outgoing;
 use self::poll::Signals;
 use super::contexts::{Contexts, Delivery};
 use super::watch::{Due, Watch};
@@ -51,21 +53,6 @@ pub struct Driver {
     watch: Watch,
     retired: Option<RetireReason>,
     meter: Meter,
-}
-
-struct Outgoing {
-    context: ContextId,
-    frame: Frame,
-    /// Bytes of text that have left the stream's buffer once this frame is written.
-    text: usize,
-    /// When the stream was given up, for the frame that tells the vendor.
-    since: Option<Instant>,
-}
-
-impl Outgoing {
-    fn plain(context: ContextId, frame: Frame) -> Self {
-        Self { context, frame, text: 0, since: None }
-    }
 }
 
 /// The one thing that happened.
@@ -199,47 +186,6 @@ impl Driver {
         self.pass_on(now)
     }
 
-    fn encode(&mut self, context: ContextId, command: &Command, text: usize) {
-        let mut frames = Vec::new();
-        self.codec.encode(context, command, &mut frames);
-        if let Some(last) = frames.pop() {
-            self.out.extend(frames.into_iter().map(|frame| Outgoing::plain(context, frame)));
-            self.out.push_back(Outgoing { text, ..Outgoing::plain(context, last) });
-        } else if let Some(shared) = self.contexts.live(context) {
-            // The codec keeps it for later: it no longer waits here.
-            shared.text_written(text);
-        }
-        self.settle();
-    }
-
-    /// Takes what the codec owes beside its direct answers.
-    fn settle(&mut self) {
-        let (mut frames, mut events) = (Vec::new(), Vec::new());
-        self.codec.settle(&mut frames, &mut events);
-        self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing::plain(context, frame)));
-        self.decoded.extend(events);
-    }
-
-    /// Stops a stream: what waits for it is dropped, and the vendor is told ahead of everything else.
-    fn cancel(&mut self, context: ContextId, last: Option<Event>, since: Instant, now: Instant) {
-        self.out.retain(|outgoing| outgoing.context != context);
-        if self.contexts.live(context).is_none() {
-            return;
-        }
-        // The codec forgets it in any case, also where the vendor has not heard of it.
-        let mut frames = Vec::new();
-        self.codec.encode(context, &Command::Cancel, &mut frames);
-        if self.contexts.cancel(context, last, self.settings.capabilities.cancel_grace, now) {
-            for frame in frames.into_iter().rev() {
-                self.out.push_front(Outgoing { since: Some(since), ..Outgoing::plain(context, frame) });
-            }
-            self.settle();
-        } else {
-            // Nobody waits for its end.
-            self.codec.settle(&mut Vec::new(), &mut Vec::new());
-        }
-    }
-
     fn closed(&mut self, code: u16, reason: &str, now: Instant) -> Step {
         let fault = self.codec.closed(code, reason);
         self.settle();
@@ -340,13 +286,6 @@ impl Driver {
         self.retired.get_or_insert(reason);
         self.link.retire();
         Step::Continue(())
-    }
-
-    /// A link that is being written to needs no sign of life, and gets none behind what waits already.
-    fn keep_alive(&mut self) {
-        if let Some(KeepAlive { frames, .. }) = self.codec.keep_alive().filter(|_| self.out.is_empty()) {
-            self.out.extend(frames.into_iter().map(|(context, frame)| Outgoing::plain(context, frame)));
-        }
     }
 
     fn tick(&mut self, now: Instant) -> Step {
