@@ -10,6 +10,7 @@ mod dials;
 mod health;
 mod seat;
 mod slots;
+mod starts;
 mod state;
 
 use std::collections::HashMap;

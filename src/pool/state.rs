@@ -11,6 +11,7 @@ use voxrelay_protocol::provider::Dial;
 
 use super::dials::{Dials, MayDial};
 use super::seat::Seat;
+use super::starts::Starts;
 use crate::lease::CheckoutKind;
 use crate::link::Link;
 
@@ -28,6 +29,13 @@ struct Entry {
     used: bool,
     born: Instant,
     last_used: Instant,
+}
+
+/// A dial that was asked for not long ago.
+struct Recent {
+    dial: Arc<Dial>,
+    seen: Instant,
+    starts: Starts,
 }
 
 /// What a stream that waits will take.
@@ -48,7 +56,7 @@ pub(super) struct State {
     dialing: Vec<Arc<Dial>>,
     /// In order of asking; at most as many as the account has slots, since each waiter holds one.
     waiters: VecDeque<Waiter>,
-    recent: VecDeque<(Arc<Dial>, Instant)>,
+    recent: VecDeque<Recent>,
     pub(super) dials: Dials,
     next: u64,
 }
@@ -95,19 +103,22 @@ impl State {
 
     /// The one shared form of a dial, so that equal dials are compared by address from here on.
     pub(super) fn intern(&mut self, dial: Dial, now: Instant) -> Arc<Dial> {
-        let known = self.recent.iter().position(|(known, _)| **known == dial);
-        let dial = match known.and_then(|index| self.recent.remove(index)) {
-            Some((known, _)) => known,
+        let known = self.recent.iter().position(|recent| *recent.dial == dial);
+        let mut recent = match known.and_then(|index| self.recent.remove(index)) {
+            Some(recent) => recent,
             None => {
                 let links = self.links.iter().map(|entry| &entry.dial).chain(&self.dialing);
-                links
+                let known = links
                     .chain(self.waiters.iter().map(|waiter| &waiter.dial))
                     .find(|known| ***known == dial)
-                    .cloned()
-                    .unwrap_or_else(|| Arc::new(dial))
+                    .cloned();
+                Recent { dial: known.unwrap_or_else(|| Arc::new(dial)), seen: now, starts: Starts::new(now) }
             }
         };
-        self.recent.push_back((Arc::clone(&dial), now));
+        recent.seen = now;
+        recent.starts.note(now);
+        let dial = Arc::clone(&recent.dial);
+        self.recent.push_back(recent);
         if self.recent.len() > RECENT_MAX {
             self.recent.pop_front();
         }
@@ -208,24 +219,26 @@ impl State {
         }
     }
 
-    /// Dials that lack spares and may be dialled now, each with its place reserved; and when to ask
-    /// again.
     /// Keeps no spares for this dial: the vendor does not take what is in it.
     pub(super) fn forget_dial(&mut self, dial: &Arc<Dial>) {
-        self.recent.retain(|(known, _)| !Arc::ptr_eq(known, dial));
+        self.recent.retain(|recent| !Arc::ptr_eq(&recent.dial, dial));
     }
 
+    /// Dials that lack spares and may be dialled now, each with its place reserved; and when to ask
+    /// again. Wanted are `warm`, or what the starts of the last second would have taken.
     pub(super) fn spares(&mut self, warm: usize, now: Instant) -> (Vec<Arc<Dial>>, Option<Instant>) {
         let mut wanted = Vec::new();
         if !self.waiters.is_empty() {
             return (wanted, None);
         }
-        self.recent.retain(|(_, seen)| now.duration_since(*seen) < RECENT_FOR);
-        let recent: Vec<_> = self.recent.iter().map(|(dial, _)| Arc::clone(dial)).collect();
-        for dial in recent.iter().rev() {
+        self.recent.retain(|recent| now.duration_since(recent.seen) < RECENT_FOR);
+        let wants = |recent: &Recent| warm.max(recent.starts.in_a_second(now).div_ceil(self.per_link));
+        let recent: Vec<_> =
+            self.recent.iter().rev().map(|recent| (Arc::clone(&recent.dial), wants(recent))).collect();
+        for (dial, warm) in &recent {
             let mut spares =
                 self.idle(dial) + self.dialing.iter().filter(|other| Arc::ptr_eq(other, dial)).count();
-            while spares < warm && self.links.len() + self.dialing.len() < self.max_links {
+            while spares < *warm && self.links.len() + self.dialing.len() < self.max_links {
                 match self.reserve(dial, |dials| dials.ask_for_spare(now)) {
                     Reach::Dial => wanted.push(Arc::clone(dial)),
                     Reach::Not(MayDial::At(at) | MayDial::Refused(_, at)) => return (wanted, Some(at)),

@@ -278,3 +278,14 @@ async fn spares_are_dialled_again_when_they_die_and_not_for_dials_out_of_use() {
     sleep(Duration::from_secs(600)).await;
     assert_eq!(world.counts(), PoolCounts { slots_limit: 50, ..PoolCounts::default() });
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_second_is_followed_by_as_many_spares() {
+    let world = World::new(|upstream| upstream.pool.warm = 1);
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(world.lease("v").await);
+    }
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(world.counts().idle, 5, "those who start next find a link");
+}
