@@ -14,6 +14,7 @@ use support::{Served, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use voxrelay::drain::Drain;
 
 mod support;
 
@@ -53,6 +54,13 @@ struct Front {
     addr: SocketAddr,
     issuer: tempfile::NamedTempFile,
     decrypted: Arc<AtomicU64>,
+    tasks: Drain,
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.tasks.cut();
+    }
 }
 
 impl Front {
@@ -65,15 +73,17 @@ impl Front {
         let addr = listener.local_addr().unwrap();
         let (relay, decrypted) = (served.addr.parse().unwrap(), Arc::new(AtomicU64::new(0)));
         let seen = decrypted.clone();
-        tokio::spawn(async move {
+        let tasks = Drain::new();
+        let passing = tasks.clone();
+        tasks.spawn_until_cut(async move {
             let acceptor = TlsAcceptor::from(Arc::new(config));
             while let Ok((tcp, _)) = listener.accept().await {
                 if let Ok(tls) = acceptor.accept(tcp).await {
-                    tokio::spawn(pass_on(tls, relay, seen.clone()));
+                    passing.spawn_until_cut(pass_on(tls, relay, seen.clone()));
                 }
             }
         });
-        Self { served, addr, issuer: file, decrypted }
+        Self { served, addr, issuer: file, decrypted, tasks }
     }
 
     fn decrypted(&self) -> u64 {
