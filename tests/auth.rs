@@ -73,6 +73,22 @@ async fn a_first_frame_that_is_no_auth_closes_the_session() {
 }
 
 #[tokio::test]
+async fn a_first_frame_of_a_stranger_is_short_and_those_of_a_known_caller_are_not() {
+    let relay = TestRelay::plain().await;
+    let long = "x".repeat(5_000);
+    let mut client = relay.stranger().await;
+    client.send(json!({ "type": "auth", "token": relay.key, "more": long })).await;
+    client.is_closed(1009, "invalid_request").await;
+    let mut later = relay.stranger().await;
+    later.send(json!({ "type": "auth", "token": relay.key })).await;
+    for mut client in [later, relay.connect().await] {
+        client.send(json!({ "type": "start", "voice": "default", "more": long })).await;
+        client.until("started").await;
+    }
+    relay.is_unharmed().await;
+}
+
+#[tokio::test]
 async fn a_first_frame_that_does_not_come_closes_the_session() {
     let relay = TestRelay::start(|config| short(&mut config.auth.first_frame_timeout)).await;
     let mut silent = relay.stranger().await;

@@ -18,6 +18,9 @@ use crate::app::{App, Place};
 use crate::auth::Caller;
 use crate::metrics;
 
+/// Longest first frame of a client that has not shown its key, in bytes.
+const FIRST_FRAME: usize = 4 * 1024;
+
 /// What the upgrade already knows of the client.
 pub struct Greeting {
     /// The upgrade's request id.
@@ -138,6 +141,7 @@ where
 {
     let _stranger = app.admit_stranger(greeting.source).map_err(|fault| NotGreeted::Refused(fault, 1013))?;
     let limit = app.config.auth.first_frame_timeout;
+    client.look_into(FIRST_FRAME);
     let first = std::future::poll_fn(|cx| {
         if matches!(client.poll_flush(cx), Poll::Ready(Err(_))) {
             return Poll::Ready(Incoming::Gone);
@@ -151,6 +155,7 @@ where
             return Err(NotGreeted::Refused(fault, 1001));
         }
     };
+    client.look_into(app.config.limits.message_bytes);
     match first {
         Err(_) => {
             let fault = Fault::new(FaultCode::AuthTimeout, "the first frame did not come in time");

@@ -74,6 +74,8 @@ pub struct SocketClient<S> {
     pong_timeout: Duration,
     heartbeat: Pin<Box<Sleep>>,
     pinged: bool,
+    /// Longest text message that is looked into, in bytes.
+    longest: usize,
     /// Bytes that had been written when the client last gave a sign of life.
     heard_at: u64,
     closed_by_peer: Option<u16>,
@@ -116,6 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
             pong_timeout: limits.pong_timeout,
             heartbeat: Box::pin(tokio::time::sleep(limits.ping)),
             pinged: false,
+            longest: limits.message_bytes,
             heard_at: 0,
             closed_by_peer: None,
         }
@@ -124,6 +127,11 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
     /// The dialect's name.
     pub fn dialect(&self) -> &'static str {
         self.dialect.name()
+    }
+
+    /// Looks into no text message longer than this, in bytes.
+    pub fn look_into(&mut self, longest: usize) {
+        self.longest = longest;
     }
 
     /// The code of the client's close frame, once it has sent one (1005 when it gave none).
@@ -186,6 +194,9 @@ impl<S: AsyncRead + AsyncWrite + Abort + Unpin> SocketClient<S> {
         self.pinged = false;
         self.heard_at = self.socket.get_ref().written();
         match message {
+            Message::Text(text) if text.len() > self.longest => {
+                Some(Incoming::Violation(Fault::invalid("message", "is too big"), 1009))
+            }
             Message::Text(text) => {
                 self.meter(now);
                 Some(Incoming::Request(self.dialect.decode(FrameRef::Text(text.as_str()))))
