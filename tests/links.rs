@@ -1,14 +1,11 @@
 //! Pool, link and codec against a fake vendor, through real sockets: how streams fare.
 
-#[path = "support/bench.rs"]
-mod bench;
-#[path = "support/fake.rs"]
-mod fake;
+mod support;
 
 use std::time::Duration;
 
-use bench::{BUFFER, Bench, SOON, listen, next, say, speak, until};
-use fake::{Behaviour, FakeCartesia, watermark};
+use support::bench::{BUFFER, Bench, SOON, listen, next, say, speak, until};
+use support::fake::{Behaviour, FakeCartesia, watermark};
 use tokio::time::{Instant, timeout};
 use voxrelay::lease::CheckoutKind;
 use voxrelay::pool::CheckoutError;
@@ -87,9 +84,9 @@ async fn nothing_of_a_cancelled_turn_reaches_the_next_one() {
 
 #[tokio::test]
 async fn a_dropped_lease_cancels_upstream_and_frees_its_slot() {
-    for done_after_cancel in [true, false] {
+    for cancel_answered in [true, false] {
         let pace = Duration::from_millis(20);
-        let bench = Bench::start(Behaviour { pace, done_after_cancel, ..Behaviour::default() }).await;
+        let bench = Bench::start(Behaviour { pace, cancel_answered, ..Behaviour::default() }).await;
         let mut lease = bench.lease().await;
         say(&mut lease, &"long ".repeat(1000));
         next(&mut lease).await.unwrap();

@@ -3,21 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
 
-#[path = "support/bench.rs"]
-mod bench;
-#[path = "support/fake.rs"]
-mod fake;
 #[path = "support/fake_fish_audio.rs"]
 mod fake_fish_audio;
-#[path = "support/loopback.rs"]
-mod loopback;
+mod support;
 
 use std::time::Duration;
 
-use bench::{BUFFER, Bench, SOON, listen, next, say, speak, until};
-use fake::watermark;
-use fake_fish_audio::FISH_AUDIO;
-use loopback::{Behaviour, Fake};
+use support::bench::{BUFFER, Bench, SOON, listen, next, say, speak, until};
+use support::fake_server::{Behaviour, Fake, FakeFault, watermark};
 use tokio::time::timeout;
 use voxrelay::lease::{CheckoutKind, Lease};
 use voxrelay_protocol::provider::{Account, provider};
@@ -35,7 +28,7 @@ impl Tank {
     }
 
     async fn of(api: &'static str, behaviour: Behaviour) -> Self {
-        let fake = Fake::start(FISH_AUDIO, behaviour).await;
+        let fake = Fake::start(fake_fish_audio::judge, behaviour).await;
         let account = Account { url: fake.url(), api_key: Some(Credential::new("secret")), api };
         let provider = provider("fish-audio").expect("a row in the table");
         let bench = Bench::at(fake.url(), |upstream| {
@@ -60,7 +53,7 @@ async fn fails_once(behaviour: Behaviour, kind: FaultKind) {
         assert_eq!(tank.bench.fault().await.kind, kind, "{shown}");
         return;
     }
-    tank.fake.change(|behaviour| *behaviour = Behaviour::default());
+    tank.fake.change(|behaviour| *behaviour = Behaviour::odd());
     assert_eq!(speak(&mut tank.lease().await, "clean").await, Ok(watermark("clean", 64)), "{shown}");
     assert_eq!(tank.fake.stats().sockets, 2, "{shown}");
 }
@@ -68,7 +61,7 @@ async fn fails_once(behaviour: Behaviour, kind: FaultKind) {
 #[tokio::test]
 async fn two_turns_run_on_one_link() {
     for api in ["live-with-timestamp", "live"] {
-        let tank = Tank::of(api, Behaviour::default()).await;
+        let tank = Tank::of(api, Behaviour::odd()).await;
         let mut kinds = Vec::new();
         for text in ["The first turn.", "And the second, which is a good deal longer than the first one was."]
         {
@@ -77,13 +70,13 @@ async fn two_turns_run_on_one_link() {
             assert_eq!(speak(&mut lease, text).await, Ok(watermark(text, 64)));
         }
         assert_eq!(kinds, [CheckoutKind::Cold, CheckoutKind::Warm]);
-        assert_eq!((tank.fake.stats().sockets, tank.fake.stats().runs), (1, 2));
+        assert_eq!((tank.fake.stats().sockets, tank.fake.stats().contexts), (1, 2));
     }
 }
 
 #[tokio::test]
 async fn a_flush_is_answered_after_its_last_audio_and_word_times_go_on_behind_it() {
-    let tank = Tank::start(Behaviour::default()).await;
+    let tank = Tank::start(Behaviour::odd()).await;
     let mut lease = tank.lease().await;
     let (mut heard, mut told) = (Vec::new(), Vec::new());
     for text in ["One two. ", "Three."] {
@@ -108,12 +101,12 @@ async fn a_flush_is_answered_after_its_last_audio_and_word_times_go_on_behind_it
     // 64 bytes a character at 24 kHz: 1.33 ms.
     let words: Vec<_> = told.iter().map(|word| (word.text.as_str(), word.start_ms)).collect();
     assert_eq!(words, [("One", 0), ("two", 5), ("Three", 12)]);
-    assert_eq!((tank.fake.stats().sockets, tank.fake.stats().runs), (1, 2));
+    assert_eq!((tank.fake.stats().sockets, tank.fake.stats().contexts), (1, 2));
 }
 
 #[tokio::test]
 async fn a_cancelled_run_takes_its_link_with_it_and_leaks_nothing() {
-    let tank = Tank::start(Behaviour { pace: Duration::from_millis(1), ..Behaviour::default() }).await;
+    let tank = Tank::start(Behaviour { pace: Duration::from_millis(1), ..Behaviour::odd() }).await;
     for turn in 1..=10 {
         let mut lease = tank.lease().await;
         say(&mut lease, &"old ".repeat(500));
@@ -123,7 +116,7 @@ async fn a_cancelled_run_takes_its_link_with_it_and_leaks_nothing() {
         let mut lease = tank.lease().await;
         assert_eq!(speak(&mut lease, &text).await, Ok(watermark(&text, 64)));
         // The one whose run was cut short is closed at once, which is all that stops the vendor.
-        until(|| tank.fake.stats().live == 1).await;
+        until(|| tank.fake.stats().sockets_live == 1).await;
     }
     assert!(tank.fake.stats().sockets > 10);
     until(|| tank.bench.counts().slots == 0).await;
@@ -131,7 +124,7 @@ async fn a_cancelled_run_takes_its_link_with_it_and_leaks_nothing() {
 
 #[tokio::test]
 async fn a_cancel_between_runs_leaves_the_link_clean() {
-    let tank = Tank::start(Behaviour::default()).await;
+    let tank = Tank::start(Behaviour::odd()).await;
     let mut lease = tank.lease().await;
     lease.send(Command::Text("One.".into())).unwrap();
     lease.send(Command::Flush).unwrap();
@@ -152,11 +145,11 @@ async fn every_refused_upgrade_has_its_kind() {
         (500, FaultKind::Http5xx),
         (503, FaultKind::Http5xx),
     ] {
-        let refuse = Some((status, "{\"message\":\"no\"}"));
-        let tank = Tank::start(Behaviour { refuse, ..Behaviour::default() }).await;
+        let refuse_saying = Some((status, "{\"message\":\"no\"}"));
+        let tank = Tank::start(Behaviour { refuse_saying, ..Behaviour::odd() }).await;
         assert_eq!(tank.bench.fault().await.kind, kind, "{status}");
     }
-    let tank = Tank::start(Behaviour { key: "another", ..Behaviour::default() }).await;
+    let tank = Tank::start(Behaviour { key: Some("another".into()), ..Behaviour::odd() }).await;
     assert_eq!(tank.bench.fault().await.kind, FaultKind::Auth);
 }
 
@@ -169,16 +162,20 @@ async fn every_error_in_band_has_its_kind_and_costs_the_link() {
         ("reference_id not found", FaultKind::Rejected),
         ("finish", FaultKind::ContextError),
     ] {
-        fails_once(Behaviour { error: Some(error), ..Behaviour::default() }, kind).await;
+        fails_once(Behaviour { fault: Some(FakeFault::saying(error)), ..Behaviour::odd() }, kind).await;
     }
-    fails_once(Behaviour { garbage: 2, ..Behaviour::default() }, FaultKind::BadFrame).await;
-    fails_once(Behaviour { close: Some((1011, "?")), ..Behaviour::default() }, FaultKind::ClosedEarly).await;
-    fails_once(Behaviour { die_after: Some(0), ..Behaviour::default() }, FaultKind::ClosedEarly).await;
+    fails_once(Behaviour { garbage: 2, ..Behaviour::odd() }, FaultKind::BadFrame).await;
+    fails_once(
+        Behaviour { fault: Some(FakeFault::closing((1011, "?"))), ..Behaviour::odd() },
+        FaultKind::ClosedEarly,
+    )
+    .await;
+    fails_once(Behaviour { die_after: Some(0), ..Behaviour::odd() }, FaultKind::ClosedEarly).await;
 }
 
 #[tokio::test]
 async fn a_link_cut_after_audio_ends_its_stream_after_all_that_came() {
-    let tank = Tank::start(Behaviour { die_after: Some(3), ..Behaviour::default() }).await;
+    let tank = Tank::start(Behaviour { die_after: Some(3), ..Behaviour::odd() }).await;
     let mut lease = tank.lease().await;
     let text = "long ".repeat(200);
     say(&mut lease, &text);
@@ -191,7 +188,7 @@ async fn a_link_cut_after_audio_ends_its_stream_after_all_that_came() {
 
 #[tokio::test]
 async fn a_run_without_audio_ends_as_one() {
-    let tank = Tank::start(Behaviour { mute: true, ..Behaviour::default() }).await;
+    let tank = Tank::start(Behaviour { mute: true, ..Behaviour::odd() }).await;
     assert_eq!(speak(&mut tank.lease().await, "x").await, Ok(Vec::new()));
     assert_eq!(speak(&mut tank.lease().await, "y").await, Ok(Vec::new()));
     assert_eq!(tank.fake.stats().sockets, 1);
@@ -200,9 +197,9 @@ async fn a_run_without_audio_ends_as_one() {
 #[tokio::test]
 async fn a_second_finish_and_a_close_behind_it_reach_nobody() {
     for behaviour in [
-        Behaviour { done_twice: true, ..Behaviour::default() },
-        Behaviour { close_after_end: true, ..Behaviour::default() },
-        Behaviour { idle: Duration::from_millis(1), ..Behaviour::default() },
+        Behaviour { done_twice: true, ..Behaviour::odd() },
+        Behaviour { close_after_end: true, ..Behaviour::odd() },
+        Behaviour { idle: Some(Duration::from_millis(1)), ..Behaviour::odd() },
     ] {
         let tank = Tank::start(behaviour).await;
         for turn in 0..10 {
@@ -210,7 +207,7 @@ async fn a_second_finish_and_a_close_behind_it_reach_nobody() {
             assert_eq!(speak(&mut tank.lease().await, &text).await, Ok(watermark(&text, 64)));
             // Half of the turns cross the close, the others come behind it.
             if turn % 2 == 0 {
-                until(|| tank.fake.stats().live == 0).await;
+                until(|| tank.fake.stats().sockets_live == 0).await;
             }
         }
         assert!(tank.fake.stats().sockets > 1);
@@ -219,7 +216,7 @@ async fn a_second_finish_and_a_close_behind_it_reach_nobody() {
 
 #[tokio::test]
 async fn a_half_open_link_is_given_up_and_never_handed_out_again() {
-    let tank = Tank::start(Behaviour::default()).await;
+    let tank = Tank::start(Behaviour::odd()).await;
     assert!(speak(&mut tank.lease().await, "x").await.is_ok());
     tank.fake.change(|behaviour| behaviour.half_open = true);
     let mut lease = tank.lease().await;
@@ -234,7 +231,7 @@ async fn a_half_open_link_is_given_up_and_never_handed_out_again() {
 
 #[tokio::test]
 async fn a_slow_reader_pauses_its_link_and_loses_nothing() {
-    let tank = Tank::start(Behaviour::default()).await;
+    let tank = Tank::start(Behaviour::odd()).await;
     let mut lease = tank.lease().await;
     let text = "s".repeat(20_000);
     say(&mut lease, &text);
@@ -253,12 +250,14 @@ fn the_vendors_own_client_is_at_home_with_the_fake() {
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let fake = Fake::start(FISH_AUDIO, Behaviour { key: "k", ..Behaviour::default() }).await;
+        let fake =
+            Fake::start(fake_fish_audio::judge, Behaviour { key: Some("k".into()), ..Behaviour::odd() })
+                .await;
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/fish_audio.py");
         let mut client = tokio::process::Command::new(python);
         client.arg(script).arg(fake.url()).arg("k").kill_on_drop(true);
         let output = timeout(Duration::from_secs(60), client.output()).await.unwrap().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(fake.stats().runs, 3);
+        assert_eq!(fake.stats().contexts, 3);
     });
 }

@@ -1,8 +1,5 @@
 //! A pool of one upstream in front of a fake vendor, and what one does with a lease.
 
-#![allow(dead_code)] // each test file uses its own part
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
-
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +13,7 @@ use voxrelay_protocol::provider::{Account, provider};
 use voxrelay_protocol::request::Credential;
 use voxrelay_protocol::{AudioFormat, Command, Event, FaultKind, SynthesisSpec, UpstreamFault};
 
-use crate::fake::{Behaviour, FakeCartesia};
+use super::fake::{Behaviour, FakeCartesia};
 
 /// Bytes of audio and of text that may wait, per stream.
 pub const BUFFER: usize = 1024 * 1024;
