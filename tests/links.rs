@@ -4,8 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use support::bench::{BUFFER, Bench, SOON, listen, next, say, speak, until};
+use support::bench::{BUFFER, Bench, SOON, listen, next, say, speak, speak_at_once, until};
 use support::fake::{Behaviour, FakeCartesia, watermark};
+use support::studio::own_client;
 use tokio::time::{Instant, timeout};
 use voxrelay::lease::CheckoutKind;
 use voxrelay::pool::CheckoutError;
@@ -56,11 +57,7 @@ async fn two_contexts_interleave_on_one_link_and_stay_apart() {
     let bench = Bench::start(Behaviour { pace, ..Behaviour::default() }).await;
     let (mut first, mut second) = (bench.lease().await, bench.lease().await);
     assert_eq!(second.checkout().kind, CheckoutKind::Hit);
-    let texts = ["a".repeat(300), "z".repeat(300)];
-    let (heard_first, heard_second) =
-        tokio::join!(speak(&mut first, &texts[0]), speak(&mut second, &texts[1]));
-    assert_eq!(heard_first, Ok(watermark(&texts[0], 64)));
-    assert_eq!(heard_second, Ok(watermark(&texts[1], 64)));
+    speak_at_once(&mut first, &mut second).await;
     let stats = bench.fake.stats();
     assert_eq!((stats.sockets, stats.contexts_most), (1, 2));
 }
@@ -176,21 +173,11 @@ async fn a_drain_refuses_new_leases_and_lets_the_running_one_finish() {
     assert!(bench.drain.wait(SOON).await, "a link outlives the drain");
 }
 
-#[test]
-fn the_vendors_own_client_is_at_home_with_the_fake() {
-    let Ok(python) = std::env::var("VOXRELAY_TEST_PYTHON") else {
-        eprintln!("skipped: VOXRELAY_TEST_PYTHON names no python with the vendor's package");
-        return;
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let fake = FakeCartesia::start(Behaviour { key: Some("k".into()), ..Behaviour::default() }).await;
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/cartesia_sdk.py");
-        let mut client = tokio::process::Command::new(python);
-        client.arg(script).arg(fake.url()).arg("k").kill_on_drop(true);
-        let output = timeout(Duration::from_secs(60), client.output()).await.unwrap().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+#[tokio::test]
+async fn the_vendors_own_client_is_at_home_with_the_fake() {
+    let fake = FakeCartesia::start(Behaviour { key: Some("k".into()), ..Behaviour::default() }).await;
+    if own_client(&fake, "cartesia_sdk.py", None).await {
         let stats = fake.stats();
         assert_eq!((stats.contexts_live, stats.cancels), (0, 1));
-    });
+    }
 }

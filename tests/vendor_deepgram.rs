@@ -9,23 +9,19 @@ mod support;
 use std::time::Duration;
 
 use serde_json::json;
-use support::bench::{BUFFER, Bench, listen, next, say, speak, until};
+use support::bench::{BUFFER, Bench, listen, next, say, speak, speak_at_once, until};
 use support::fake_server::{Behaviour, Fake, FakeFault, watermark};
-use tokio::time::{sleep, timeout};
+use support::studio::{Studio, Vendor, own_client, paced};
+use tokio::time::sleep;
 use voxrelay::lease::{CheckoutKind, Lease};
-use voxrelay_protocol::provider::provider;
 use voxrelay_protocol::{Command, Event, FaultClass, FaultKind};
 
 const AURA: &str = "v1";
 const FLUX: &str = "v2";
 
 async fn vendor(api: &'static str, behaviour: Behaviour) -> (Fake, Bench) {
-    let fake = Fake::start(fake_deepgram::judge, Behaviour { key: Some("secret".into()), ..behaviour }).await;
-    let bench = Bench::at(fake.url(), |upstream| {
-        upstream.provider = provider("deepgram").unwrap();
-        upstream.account.api = api;
-    });
-    let bench = bench.await;
+    let vendor = Vendor { name: "deepgram", judge: fake_deepgram::judge, api };
+    let Studio { fake, bench } = Studio::start(vendor, behaviour).await;
     (fake, bench)
 }
 
@@ -33,10 +29,6 @@ async fn lease(bench: &Bench) -> Lease {
     let flux = bench.upstream.account.api == FLUX;
     let voice = if flux { "flux-alexis-en" } else { "aura-2-thalia-en" };
     bench.lease_with(|spec| spec.voice = voice.into()).await
-}
-
-fn paced(pace_us: u64) -> Behaviour {
-    Behaviour { pace: Duration::from_micros(pace_us), ..Behaviour::default() }
 }
 
 #[tokio::test]
@@ -61,9 +53,7 @@ async fn two_turns_run_on_one_link() {
 async fn two_streams_at_once_have_a_link_each() {
     let (fake, bench) = vendor(AURA, paced(2_000)).await;
     let (mut first, mut second) = (lease(&bench).await, lease(&bench).await);
-    let texts = ["a".repeat(300), "z".repeat(300)];
-    let heard = tokio::join!(speak(&mut first, &texts[0]), speak(&mut second, &texts[1]));
-    assert_eq!(heard, (Ok(watermark(&texts[0], 64)), Ok(watermark(&texts[1], 64))));
+    speak_at_once(&mut first, &mut second).await;
     assert_eq!(fake.stats().sockets, 2);
 }
 
@@ -318,22 +308,12 @@ async fn a_used_flux_link_is_never_given_to_a_stranger() {
     assert_eq!(fake.stats().sockets, 3);
 }
 
-#[test]
-fn the_vendors_own_client_is_at_home_with_the_fake() {
-    let Ok(python) = std::env::var("VOXRELAY_TEST_PYTHON") else {
-        eprintln!("skipped: VOXRELAY_TEST_PYTHON names no python with the vendor's package");
-        return;
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let behaviour = Behaviour { key: Some("k".into()), ..Behaviour::default() };
-        let fake = Fake::start(fake_deepgram::judge, behaviour).await;
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/deepgram_sdk.py");
-        let mut client = tokio::process::Command::new(python);
-        client.arg(script).arg(fake.url()).arg("k").kill_on_drop(true);
-        let output = timeout(Duration::from_secs(60), client.output()).await.unwrap().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+#[tokio::test]
+async fn the_vendors_own_client_is_at_home_with_the_fake() {
+    let behaviour = Behaviour { key: Some("k".into()), ..Behaviour::default() };
+    let fake = Fake::start(fake_deepgram::judge, behaviour).await;
+    if own_client(&fake, "deepgram_sdk.py", None).await {
         until(|| fake.stats().sockets_live == 0).await;
         assert_eq!(fake.stats().cancels, 1);
-    });
+    }
 }

@@ -9,29 +9,20 @@ mod support;
 use std::time::Duration;
 
 use serde_json::json;
-use support::bench::{BUFFER, Bench, listen, next, say, speak, until};
+use support::bench::{BUFFER, Bench, listen, next, say, speak, speak_at_once, until};
 use support::fake_server::{Behaviour, Fake, FakeFault, watermark};
-use tokio::time::{sleep, timeout};
+use support::studio::{Studio, Vendor, own_client, paced};
+use tokio::time::sleep;
 use voxrelay::lease::{CheckoutKind, Lease};
-use voxrelay_protocol::provider::provider;
 use voxrelay_protocol::{Command, Event, FaultClass, FaultKind};
 
 const MULTI: &str = "multi-stream-input";
 const SINGLE: &str = "stream-input";
 
 async fn vendor(api: &'static str, behaviour: Behaviour) -> (Fake, Bench) {
-    let fake =
-        Fake::start(fake_elevenlabs::judge, Behaviour { key: Some("secret".into()), ..behaviour }).await;
-    let bench = Bench::at(fake.url(), |upstream| {
-        upstream.provider = provider("elevenlabs").unwrap();
-        upstream.account.api = api;
-    });
-    let bench = bench.await;
+    let vendor = Vendor { name: "elevenlabs", judge: fake_elevenlabs::judge, api };
+    let Studio { fake, bench } = Studio::start(vendor, behaviour).await;
     (fake, bench)
-}
-
-fn paced(pace_us: u64) -> Behaviour {
-    Behaviour { pace: Duration::from_micros(pace_us), ..Behaviour::default() }
 }
 
 #[tokio::test]
@@ -97,9 +88,7 @@ async fn two_contexts_interleave_on_one_link_and_stay_apart() {
     let (fake, bench) = vendor(MULTI, paced(2_000)).await;
     let (mut first, mut second) = (bench.lease().await, bench.lease().await);
     assert_eq!(second.checkout().kind, CheckoutKind::Hit);
-    let texts = ["a".repeat(300), "z".repeat(300)];
-    let heard = tokio::join!(speak(&mut first, &texts[0]), speak(&mut second, &texts[1]));
-    assert_eq!(heard, (Ok(watermark(&texts[0], 64)), Ok(watermark(&texts[1], 64))));
+    speak_at_once(&mut first, &mut second).await;
     let stats = fake.stats();
     assert_eq!((stats.sockets, stats.contexts_most), (1, 2));
 }
@@ -376,21 +365,11 @@ async fn settings_are_sent_once_with_each_context() {
     assert!(messages[1..].iter().all(|message| message.get("voice_settings").is_none()));
 }
 
-#[test]
-fn the_vendors_own_client_is_at_home_with_the_fake() {
-    let Ok(python) = std::env::var("VOXRELAY_TEST_PYTHON") else {
-        eprintln!("skipped: VOXRELAY_TEST_PYTHON names no python with the vendor's package");
-        return;
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let behaviour = Behaviour { key: Some("k".into()), ..Behaviour::default() };
-        let fake = Fake::start(fake_elevenlabs::judge, behaviour).await;
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/elevenlabs_sdk.py");
-        let mut client = tokio::process::Command::new(python);
-        client.arg(script).arg(fake.url()).arg("k").kill_on_drop(true);
-        let output = timeout(Duration::from_secs(60), client.output()).await.unwrap().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+#[tokio::test]
+async fn the_vendors_own_client_is_at_home_with_the_fake() {
+    let behaviour = Behaviour { key: Some("k".into()), ..Behaviour::default() };
+    let fake = Fake::start(fake_elevenlabs::judge, behaviour).await;
+    if own_client(&fake, "elevenlabs_sdk.py", None).await {
         assert_eq!(fake.stats().contexts_live, 0);
-    });
+    }
 }

@@ -9,59 +9,25 @@ mod support;
 
 use std::time::Duration;
 
-use support::bench::{BUFFER, Bench, SOON, listen, next, say, speak, until};
+use support::bench::{BUFFER, SOON, listen, next, say, speak, speak_at_once, until};
 use support::fake_server::{Behaviour, Fake, FakeFault, watermark};
+use support::studio::{Studio, Vendor, fails_once, own_client};
 use tokio::time::timeout;
-use voxrelay::lease::{CheckoutKind, Lease};
-use voxrelay_protocol::provider::{Account, provider};
-use voxrelay_protocol::request::Credential;
-use voxrelay_protocol::{AudioFormat, Command, Encoding, Event, FaultClass, FaultKind};
+use voxrelay::lease::CheckoutKind;
+use voxrelay_protocol::{AudioFormat, Command, Encoding, Event, FaultKind};
 
 const ALL: [&str; 4] = ["ws3", "ws2", "ws", "v1"];
 /// Those on which a stream can follow another.
 const REUSED: [&str; 3] = ["ws3", "ws2", "v1"];
 
-struct Studio {
-    fake: Fake,
-    bench: Bench,
-}
-
-impl Studio {
-    async fn start(api: &'static str, behaviour: Behaviour) -> Self {
-        let fake = Fake::start(fake_rime::judge, behaviour).await;
-        let account = Account { url: fake.url(), api_key: Some(Credential::new("secret")), api };
-        let provider = provider("rime").expect("a row in the table");
-        let bench = Bench::at(fake.url(), |upstream| {
-            upstream.provider = provider;
-            upstream.account = account;
-        });
-        Self { bench: bench.await, fake }
-    }
-
-    async fn lease(&self) -> Lease {
-        self.bench.lease_with(|spec| spec.words = true).await
-    }
-}
-
-/// What fails a turn, and that the next one is clean, if there may be one.
-async fn fails_once(api: &'static str, behaviour: Behaviour, kind: FaultKind) -> Option<Studio> {
-    let shown = format!("{api} {behaviour:?}");
-    let studio = Studio::start(api, behaviour).await;
-    assert_eq!(speak(&mut studio.lease().await, "x").await, Err(kind), "{shown}");
-    if matches!(kind.class(), FaultClass::Account | FaultClass::Quota) {
-        // Its key is left alone for a while.
-        assert_eq!(studio.bench.fault().await.kind, kind, "{shown}");
-        return None;
-    }
-    studio.fake.change(|behaviour| *behaviour = Behaviour::odd());
-    assert_eq!(speak(&mut studio.lease().await, "clean").await, Ok(watermark("clean", 64)), "{shown}");
-    Some(studio)
+fn rime(api: &'static str) -> Vendor {
+    Vendor { name: "rime", judge: fake_rime::judge, api }
 }
 
 #[tokio::test]
 async fn turns_follow_each_other_on_one_link_where_their_ends_are_told() {
     for api in ALL {
-        let studio = Studio::start(api, Behaviour::odd()).await;
+        let studio = Studio::start(rime(api), Behaviour::odd()).await;
         let mut kinds = Vec::new();
         for text in ["The first turn. It has two sentences.", "And the second, in pieces"] {
             let mut lease = studio.lease().await;
@@ -80,14 +46,14 @@ async fn turns_follow_each_other_on_one_link_where_their_ends_are_told() {
 
 #[tokio::test]
 async fn links_are_kept_apart_by_all_that_their_address_fixes() {
-    let studio = Studio::start("ws3", Behaviour::odd()).await;
+    let studio = Studio::start(rime("ws3"), Behaviour::odd()).await;
     for rate in [8_000, 24_000, 8_000, 24_000] {
         let format = AudioFormat::raw(Encoding::PcmS16le, rate);
         let mut lease = studio.bench.lease_with(|spec| spec.format = format).await;
         assert_eq!(speak(&mut lease, "x").await, Ok(watermark("x", 64)));
     }
     assert_eq!(studio.fake.stats().sockets, 2);
-    let studio = Studio::start("v1", Behaviour::odd()).await;
+    let studio = Studio::start(rime("v1"), Behaviour::odd()).await;
     for voice in ["a", "b"] {
         let mut lease = studio.bench.lease_with(|spec| spec.voice = voice.into()).await;
         assert_eq!(speak(&mut lease, "x").await, Ok(watermark("x", 64)));
@@ -98,7 +64,7 @@ async fn links_are_kept_apart_by_all_that_their_address_fixes() {
 #[tokio::test]
 async fn a_flush_is_answered_after_its_last_audio_and_word_times_go_on_behind_it() {
     for api in REUSED {
-        let studio = Studio::start(api, Behaviour::odd()).await;
+        let studio = Studio::start(rime(api), Behaviour::odd()).await;
         let mut lease = studio.lease().await;
         for text in ["One two. ", "Three"] {
             lease.send(Command::Text(text.into())).unwrap();
@@ -124,7 +90,7 @@ async fn a_flush_is_answered_after_its_last_audio_and_word_times_go_on_behind_it
 
 #[tokio::test]
 async fn a_language_without_word_times_is_not_waited_for() {
-    let studio = Studio::start("ws3", Behaviour::odd()).await;
+    let studio = Studio::start(rime("ws3"), Behaviour::odd()).await;
     let mut lease = studio.bench.lease_with(|spec| spec.language = Some("ger".into())).await;
     assert_eq!(speak(&mut lease, "Guten Tag.").await, Ok(watermark("Guten Tag.", 64)));
 }
@@ -132,7 +98,7 @@ async fn a_language_without_word_times_is_not_waited_for() {
 #[tokio::test]
 async fn nothing_of_a_cancelled_turn_reaches_the_next_one() {
     for api in ALL {
-        let studio = Studio::start(api, Behaviour { late_chunks: 5, ..Behaviour::odd() }).await;
+        let studio = Studio::start(rime(api), Behaviour { late_chunks: 5, ..Behaviour::odd() }).await;
         for turn in 1..=10 {
             studio.fake.change(|behaviour| behaviour.pace = Duration::from_millis(1));
             let mut lease = studio.lease().await;
@@ -159,14 +125,10 @@ async fn nothing_of_a_cancelled_turn_reaches_the_next_one() {
 #[tokio::test]
 async fn contexts_of_v1_run_side_by_side_and_stay_apart() {
     let pace = Duration::from_millis(2);
-    let studio = Studio::start("v1", Behaviour { pace, ..Behaviour::odd() }).await;
+    let studio = Studio::start(rime("v1"), Behaviour { pace, ..Behaviour::odd() }).await;
     let (mut first, mut second) = (studio.lease().await, studio.lease().await);
     assert_eq!(second.checkout().kind, CheckoutKind::Hit);
-    let texts = ["a".repeat(300), "z".repeat(300)];
-    let (heard_first, heard_second) =
-        tokio::join!(speak(&mut first, &texts[0]), speak(&mut second, &texts[1]));
-    assert_eq!(heard_first, Ok(watermark(&texts[0], 64)));
-    assert_eq!(heard_second, Ok(watermark(&texts[1], 64)));
+    speak_at_once(&mut first, &mut second).await;
     assert_eq!(studio.fake.stats().sockets, 1);
 }
 
@@ -180,13 +142,16 @@ async fn every_refused_upgrade_has_its_kind() {
         (500, "Internal error", FaultKind::Http5xx),
     ] {
         for api in ALL {
-            let studio =
-                Studio::start(api, Behaviour { refuse_saying: Some((status, body)), ..Behaviour::odd() })
-                    .await;
+            let studio = Studio::start(
+                rime(api),
+                Behaviour { refuse_saying: Some((status, body)), ..Behaviour::odd() },
+            )
+            .await;
             assert_eq!(studio.bench.fault().await.kind, kind, "{api} {body}");
         }
     }
-    let studio = Studio::start("ws3", Behaviour { key: Some("another".into()), ..Behaviour::odd() }).await;
+    let studio =
+        Studio::start(rime("ws3"), Behaviour { key: Some("another".into()), ..Behaviour::odd() }).await;
     assert_eq!(studio.bench.fault().await.kind, FaultKind::Auth);
 }
 
@@ -200,7 +165,7 @@ async fn every_error_in_band_has_its_kind() {
             ("internal error", FaultKind::ContextError),
         ] {
             let studio = fails_once(
-                api,
+                rime(api),
                 Behaviour { fault: Some(FakeFault::saying(error)), ..Behaviour::odd() },
                 kind,
             )
@@ -218,9 +183,12 @@ async fn every_error_in_band_has_its_kind() {
         ("unavailable", FaultKind::ContextError),
         ("internal", FaultKind::ContextError),
     ] {
-        let studio =
-            fails_once("v1", Behaviour { fault: Some(FakeFault::saying(error)), ..Behaviour::odd() }, kind)
-                .await;
+        let studio = fails_once(
+            rime("v1"),
+            Behaviour { fault: Some(FakeFault::saying(error)), ..Behaviour::odd() },
+            kind,
+        )
+        .await;
         assert!(studio.is_none_or(|studio| studio.fake.stats().sockets == 1), "{error}");
     }
 }
@@ -234,17 +202,22 @@ async fn every_close_has_its_kind() {
             ((1011, "words nobody knows"), FaultKind::ClosedEarly),
             ((1012, ""), FaultKind::ClosedEarly),
         ] {
-            fails_once(api, Behaviour { fault: Some(FakeFault::closing(close)), ..Behaviour::odd() }, kind)
-                .await;
+            fails_once(
+                rime(api),
+                Behaviour { fault: Some(FakeFault::closing(close)), ..Behaviour::odd() },
+                kind,
+            )
+            .await;
         }
-        fails_once(api, Behaviour { die_after: Some(0), ..Behaviour::odd() }, FaultKind::ClosedEarly).await;
+        fails_once(rime(api), Behaviour { die_after: Some(0), ..Behaviour::odd() }, FaultKind::ClosedEarly)
+            .await;
     }
 }
 
 #[tokio::test]
 async fn a_link_cut_after_audio_ends_its_stream_after_all_that_came() {
     for api in ALL {
-        let studio = Studio::start(api, Behaviour { die_after: Some(3), ..Behaviour::odd() }).await;
+        let studio = Studio::start(rime(api), Behaviour { die_after: Some(3), ..Behaviour::odd() }).await;
         let mut lease = studio.lease().await;
         let text = "long ".repeat(150);
         say(&mut lease, &text);
@@ -259,7 +232,7 @@ async fn a_link_cut_after_audio_ends_its_stream_after_all_that_came() {
 #[tokio::test]
 async fn a_synthesis_without_audio_ends_as_one() {
     for api in ALL {
-        let studio = Studio::start(api, Behaviour { mute: true, ..Behaviour::odd() }).await;
+        let studio = Studio::start(rime(api), Behaviour { mute: true, ..Behaviour::odd() }).await;
         assert_eq!(speak(&mut studio.lease().await, "x").await, Ok(Vec::new()), "{api}");
     }
 }
@@ -268,16 +241,16 @@ async fn a_synthesis_without_audio_ends_as_one() {
 async fn broken_frames_and_second_ends_reach_nobody() {
     for api in ["ws3", "ws2"] {
         let behaviour = Behaviour { garbage: 1, done_twice: true, ..Behaviour::odd() };
-        let studio = Studio::start(api, behaviour).await;
+        let studio = Studio::start(rime(api), behaviour).await;
         for turn in 0..5 {
             let text = format!("turn {turn}");
             assert_eq!(speak(&mut studio.lease().await, &text).await, Ok(watermark(&text, 64)), "{api}");
             // The second end comes when nobody is there: such a link is not used again.
             until(|| studio.bench.counts().links == 0).await;
         }
-        fails_once(api, Behaviour { garbage: 2, ..Behaviour::odd() }, FaultKind::BadFrame).await;
+        fails_once(rime(api), Behaviour { garbage: 2, ..Behaviour::odd() }, FaultKind::BadFrame).await;
     }
-    let studio = Studio::start("v1", Behaviour { done_twice: true, ..Behaviour::odd() }).await;
+    let studio = Studio::start(rime("v1"), Behaviour { done_twice: true, ..Behaviour::odd() }).await;
     for text in ["one", "two", "three"] {
         assert_eq!(speak(&mut studio.lease().await, text).await, Ok(watermark(text, 64)));
     }
@@ -288,7 +261,7 @@ async fn broken_frames_and_second_ends_reach_nobody() {
 async fn a_stale_link_is_never_handed_out() {
     for api in REUSED {
         let idle = Duration::from_millis(1);
-        let studio = Studio::start(api, Behaviour { idle: Some(idle), ..Behaviour::odd() }).await;
+        let studio = Studio::start(rime(api), Behaviour { idle: Some(idle), ..Behaviour::odd() }).await;
         for turn in 0..20 {
             let text = format!("turn {turn}");
             assert_eq!(speak(&mut studio.lease().await, &text).await, Ok(watermark(&text, 64)), "{api}");
@@ -304,7 +277,7 @@ async fn a_stale_link_is_never_handed_out() {
 #[tokio::test]
 async fn a_half_open_link_is_given_up_and_never_handed_out_again() {
     for api in ["ws3", "ws2"] {
-        let studio = Studio::start(api, Behaviour::odd()).await;
+        let studio = Studio::start(rime(api), Behaviour::odd()).await;
         assert!(speak(&mut studio.lease().await, "x").await.is_ok());
         studio.fake.change(|behaviour| behaviour.half_open = true);
         let mut lease = studio.lease().await;
@@ -323,7 +296,7 @@ async fn a_half_open_link_is_given_up_and_never_handed_out_again() {
 #[tokio::test]
 async fn a_slow_reader_pauses_its_link_and_loses_nothing() {
     for api in ["ws3", "ws2", "ws"] {
-        let studio = Studio::start(api, Behaviour::odd()).await;
+        let studio = Studio::start(rime(api), Behaviour::odd()).await;
         let mut lease = studio.lease().await;
         let text = "s".repeat(20_000);
         say(&mut lease, &text);
@@ -335,27 +308,12 @@ async fn a_slow_reader_pauses_its_link_and_loses_nothing() {
     }
 }
 
-#[test]
-fn a_client_of_the_vendors_sockets_is_at_home_with_the_fake() {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/rime_client.py");
-    let has_package = |python: &String| {
-        let imported =
-            std::process::Command::new(python).args(["-c", "import livekit.plugins.rime"]).output();
-        imported.is_ok_and(|output| output.status.success())
-    };
-    let Some(python) = std::env::var("VOXRELAY_TEST_PYTHON").ok().filter(has_package) else {
-        eprintln!("skipped: VOXRELAY_TEST_PYTHON names no python with livekit-plugins-rime");
-        return;
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let fake =
-            Fake::start(fake_rime::judge, Behaviour { key: Some("k".into()), ..Behaviour::odd() }).await;
-        let mut client = tokio::process::Command::new(python);
-        client.arg(script).arg(fake.url()).arg("k").kill_on_drop(true);
-        let output = timeout(Duration::from_secs(60), client.output()).await.unwrap().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+#[tokio::test]
+async fn a_client_of_the_vendors_sockets_is_at_home_with_the_fake() {
+    let behaviour = Behaviour { key: Some("k".into()), ..Behaviour::odd() };
+    let fake = Fake::start(fake_rime::judge, behaviour).await;
+    if own_client(&fake, "rime_client.py", Some("livekit.plugins.rime")).await {
         // Each socket of the client has served both turns.
         assert_eq!((fake.stats().sockets, fake.stats().contexts), (2, 4));
-    });
+    }
 }

@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 use self::context::Context;
 pub use super::fake_server::{Behaviour, FakeError, watermark};
-use super::fake_server::{FOREVER, Fake, Refusal, Socket, Talk, World, asked, close, header, words};
+use super::fake_server::{FOREVER, Fake, Refusal, Socket, Talk, World, asked, bearer, close, header, words};
 
 /// A running fake; it ends when dropped.
 pub struct FakeCartesia(Fake);
@@ -55,13 +55,10 @@ fn judge(behaviour: &Behaviour, request: &Request, _: &mut Response) -> Result<T
     if header(request, "cartesia-version").or(asked(request, "cartesia_version")).is_none() {
         return Err(400.into());
     }
-    let bearer = header(request, "authorization").and_then(|value| value.strip_prefix("Bearer "));
-    let key = bearer.or(header(request, "x-api-key"));
+    let key = bearer(request).or(header(request, "x-api-key"));
     let key = key.or(asked(request, "api_key")).or(asked(request, "access_token"));
-    match (&behaviour.key, key) {
-        (None, Some(_)) => {}
-        (Some(wanted), Some(key)) if wanted == key => {}
-        _ => return Err(401.into()),
+    if !behaviour.lets_in(key) {
+        return Err(401.into());
     }
     Ok(Box::new(|world, socket| Box::pin(converse(world, socket))))
 }

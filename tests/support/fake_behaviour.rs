@@ -94,6 +94,11 @@ impl Behaviour {
         Self { key: Some("secret".into()), chunk_bytes: 963, ..Self::default() }
     }
 
+    /// Whether a client with this key is let in.
+    pub fn lets_in(&self, key: Option<&str>) -> bool {
+        key.is_some_and(|key| self.key.as_deref().is_none_or(|wanted| wanted == key))
+    }
+
     /// What text is answered with, in the vendor's own words.
     pub fn fault_words(&self) -> Option<&str> {
         self.fault.as_ref()?.message.as_ref()?.as_str()

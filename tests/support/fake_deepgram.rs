@@ -19,7 +19,7 @@ pub fn judge(behaviour: &Behaviour, request: &Request, _: &mut Response) -> Resu
     let authorization = header(request, "authorization");
     let (scheme, key) = authorization.and_then(|value| value.split_once(' ')).ok_or(401)?;
     let known = ["token", "bearer"].contains(&scheme.to_ascii_lowercase().as_str());
-    if !known || behaviour.key.as_ref().is_some_and(|wanted| wanted != key) {
+    if !known || !behaviour.lets_in(Some(key)) {
         return Err(401.into());
     }
     let flux = match request.uri().path() {

@@ -20,10 +20,8 @@ const CONTEXTS_MAX: usize = 5;
 /// Lets in who has a key and asks for something that exists.
 pub fn judge(behaviour: &Behaviour, request: &Request, _: &mut Response) -> Result<Talk, Refusal> {
     let key = header(request, "xi-api-key").or(asked(request, "authorization"));
-    match (&behaviour.key, key) {
-        (None, Some(_)) => {}
-        (Some(wanted), Some(key)) if wanted == key => {}
-        _ => return Err(401.into()),
+    if !behaviour.lets_in(key) {
+        return Err(401.into());
     }
     let path: Vec<_> = request.uri().path().trim_start_matches('/').split('/').collect();
     let ["v1", "text-to-speech", _, api @ ("multi-stream-input" | "stream-input")] = path[..] else {

@@ -15,13 +15,12 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
 use crate::support::fake_server::{
-    Behaviour, FOREVER, Refusal, Socket, Talk, World, chunks, close, header, words,
+    Behaviour, FOREVER, Over, Refusal, Socket, Talk, World, bearer, chunks, words,
 };
 
 /// Lets in who has the key and asks for something that exists.
 pub fn judge(behaviour: &Behaviour, request: &Request, _: &mut Response) -> Result<Talk, Refusal> {
-    let key = header(request, "authorization").and_then(|value| value.strip_prefix("Bearer "));
-    if key.is_none() || behaviour.key.as_deref().is_some_and(|wanted| key != Some(wanted)) {
+    if !behaviour.lets_in(bearer(request)) {
         return Err(Refusal(401, "{\"message\":\"Invalid Token\",\"status\":401}"));
     }
     let timed = match request.uri().path() {
@@ -74,13 +73,6 @@ struct Audio {
     chunk_audio_offset_sec: Option<f64>,
 }
 
-/// The socket goes no further.
-enum Over {
-    Closed(Option<(u16, &'static str)>),
-    Cut,
-    HalfOpen,
-}
-
 impl Conversation {
     async fn talk(mut self, mut socket: Socket) {
         let over = loop {
@@ -88,11 +80,7 @@ impl Conversation {
                 break over;
             }
         };
-        match over {
-            Over::Closed(frame) => close(socket, frame).await,
-            Over::Cut => drop(socket),
-            Over::HalfOpen => sleep(FOREVER).await,
-        }
+        over.end(socket).await;
     }
 
     async fn turn(&mut self, socket: &mut Socket) -> Result<(), Over> {

@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use crate::support::fake_server::{
-    Behaviour, FOREVER, Refusal, Socket, Talk, World, asked, chunks, close, header, words,
+    Behaviour, FOREVER, Over, Refusal, Socket, Talk, World, asked, bearer, chunks, close, header, words,
 };
 
 /// The subprotocol of v1, chosen when it is offered.
@@ -27,8 +27,7 @@ const V1: &str = "rime.v1.json";
 
 /// Lets in who has the key and asks for something that exists.
 pub fn judge(behaviour: &Behaviour, request: &Request, response: &mut Response) -> Result<Talk, Refusal> {
-    let key = header(request, "authorization").and_then(|value| value.strip_prefix("Bearer "));
-    if key.is_none() || behaviour.key.as_deref().is_some_and(|wanted| key != Some(wanted)) {
+    if !behaviour.lets_in(bearer(request)) {
         return Err(Refusal(401, "invalid api key"));
     }
     let offers = header(request, "sec-websocket-protocol").unwrap_or_default();
@@ -96,15 +95,6 @@ struct Running {
     due: Instant,
 }
 
-/// The socket goes no further.
-enum Over {
-    /// Closed like this, or without a code.
-    Closed(Option<(u16, &'static str)>),
-    /// Without a word.
-    Cut,
-    HalfOpen,
-}
-
 impl Classic {
     fn new(world: Arc<World>, address: Address) -> Self {
         Self {
@@ -126,11 +116,7 @@ impl Classic {
                 break over;
             }
         };
-        match over {
-            Over::Closed(frame) => close(socket, frame).await,
-            Over::Cut => drop(socket),
-            Over::HalfOpen => sleep(FOREVER).await,
-        }
+        over.end(socket).await;
     }
 
     async fn turn(&mut self, socket: &mut Socket) -> Result<(), Over> {

@@ -217,9 +217,34 @@ pub async fn close(mut socket: Socket, frame: Option<(u16, &'static str)>) {
     let _ = timeout(Duration::from_secs(1), async { while let Some(Ok(_)) = socket.next().await {} }).await;
 }
 
+/// Why one socket goes no further.
+pub enum Over {
+    /// Closed like this, or without a code.
+    Closed(Option<(u16, &'static str)>),
+    /// Without a word.
+    Cut,
+    /// Open, and nobody there.
+    HalfOpen,
+}
+
+impl Over {
+    pub async fn end(self, socket: Socket) {
+        match self {
+            Self::Closed(frame) => close(socket, frame).await,
+            Self::Cut => drop(socket),
+            Self::HalfOpen => sleep(FOREVER).await,
+        }
+    }
+}
+
 /// A header of an upgrade.
 pub fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
     request.headers().get(name)?.to_str().ok()
+}
+
+/// The key of an upgrade, where it is a bearer's.
+pub fn bearer(request: &Request) -> Option<&str> {
+    header(request, "authorization")?.strip_prefix("Bearer ")
 }
 
 /// One parameter of a query, as it was written.

@@ -14,6 +14,7 @@ pub mod fake_server;
 pub mod http;
 pub mod relay;
 pub mod served;
+pub mod studio;
 pub mod voices;
 
 use std::time::Duration;
