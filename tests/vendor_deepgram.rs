@@ -6,41 +6,36 @@
 mod fake_deepgram;
 mod support;
 
-use std::time::Duration;
-
 use serde_json::json;
 use support::bench::{BUFFER, Bench, listen, next, say, speak, speak_at_once, until};
 use support::fake_server::{Behaviour, Fake, FakeFault, watermark};
 use support::studio::{Studio, Vendor, own_client, paced};
-use tokio::time::sleep;
 use voxrelay::lease::{CheckoutKind, Lease};
-use voxrelay_protocol::{Command, Event, FaultClass, FaultKind};
+use voxrelay_protocol::{Command, Event, FaultClass, FaultKind, SynthesisSpec};
 
 const AURA: &str = "v1";
 const FLUX: &str = "v2";
 
+fn deepgram(api: &'static str) -> Vendor {
+    let ask: fn(&mut SynthesisSpec) = match api {
+        FLUX => |spec| spec.voice = "flux-alexis-en".into(),
+        _ => |spec| spec.voice = "aura-2-thalia-en".into(),
+    };
+    Vendor { name: "deepgram", judge: fake_deepgram::judge, api, ask }
+}
+
 async fn vendor(api: &'static str, behaviour: Behaviour) -> (Fake, Bench) {
-    let vendor = Vendor { name: "deepgram", judge: fake_deepgram::judge, api };
-    let Studio { fake, bench } = Studio::start(vendor, behaviour).await;
+    let Studio { fake, bench, .. } = Studio::start(deepgram(api), behaviour).await;
     (fake, bench)
 }
 
 async fn lease(bench: &Bench) -> Lease {
-    let flux = bench.upstream.account.api == FLUX;
-    let voice = if flux { "flux-alexis-en" } else { "aura-2-thalia-en" };
-    bench.lease_with(|spec| spec.voice = voice.into()).await
+    bench.lease_with(deepgram(bench.upstream.account.api).ask).await
 }
 
 #[tokio::test]
 async fn two_turns_run_on_one_link() {
-    let (fake, bench) = vendor(AURA, Behaviour::default()).await;
-    let mut kinds = Vec::new();
-    for text in ["The first turn.", "And the second."] {
-        let mut lease = lease(&bench).await;
-        kinds.push(lease.checkout().kind);
-        assert_eq!(speak(&mut lease, text).await, Ok(watermark(text, 64)));
-    }
-    assert_eq!(kinds, [CheckoutKind::Cold, CheckoutKind::Warm]);
+    let fake = deepgram(AURA).speaks_twice().await.fake;
     let stats = fake.stats();
     assert_eq!((stats.sockets, stats.contexts, stats.contexts_live, stats.cancels), (1, 2, 0, 0));
     assert_eq!(
@@ -189,46 +184,26 @@ async fn a_flush_that_is_refused_fails_the_stream_and_retires_the_link() {
 
 #[tokio::test]
 async fn every_refused_upgrade_has_its_kind() {
-    for (refuse, kind) in [
+    let refusals = [
         ((401, None), FaultKind::Auth),
         ((403, None), FaultKind::Auth),
         ((429, Some(3)), FaultKind::Throttled),
         ((503, None), FaultKind::Http5xx),
         ((400, None), FaultKind::Rejected),
-    ] {
-        let (_fake, bench) = vendor(AURA, Behaviour { refuse: Some(refuse), ..Behaviour::default() }).await;
-        assert_eq!(bench.fault().await.kind, kind, "{refuse:?}");
-    }
-    let (fake, bench) = vendor(AURA, Behaviour::default()).await;
-    fake.change(|behaviour| behaviour.key = Some("another".into()));
-    assert_eq!(bench.fault().await.kind, FaultKind::Auth);
+    ];
+    deepgram(AURA).refuses(&refusals).await;
 }
 
 #[tokio::test]
 async fn a_link_cut_during_a_turn_ends_it_after_all_that_came() {
     for api in [AURA, FLUX] {
-        for (chunks, kind) in [(0, FaultKind::ClosedEarly), (3, FaultKind::ClosedMidAudio)] {
-            let (_fake, bench) =
-                vendor(api, Behaviour { die_after: Some(chunks), ..Behaviour::default() }).await;
-            let mut lease = lease(&bench).await;
-            say(&mut lease, &"long ".repeat(200));
-            let (heard, end) = listen(&mut lease).await;
-            assert_eq!((heard.len(), end), (chunks * 960, Err(kind)));
-        }
+        deepgram(api).is_cut().await;
     }
 }
 
 #[tokio::test]
 async fn a_stale_link_is_never_handed_out() {
-    let (fake, bench) =
-        vendor(AURA, Behaviour { idle: Some(Duration::from_millis(10)), ..Behaviour::default() }).await;
-    for turn in 0..30 {
-        let text = format!("turn {turn}");
-        assert_eq!(speak(&mut lease(&bench).await, &text).await, Ok(watermark(&text, 64)));
-        // Around the vendor's own idle limit, where its close and our next turn cross.
-        sleep(Duration::from_millis(8 + turn % 5)).await;
-    }
-    assert!(fake.stats().sockets > 1, "no link went stale");
+    deepgram(AURA).goes_stale().await;
 }
 
 #[tokio::test]

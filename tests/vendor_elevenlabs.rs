@@ -6,35 +6,28 @@
 mod fake_elevenlabs;
 mod support;
 
-use std::time::Duration;
-
 use serde_json::json;
 use support::bench::{BUFFER, Bench, listen, next, say, speak, speak_at_once, until};
 use support::fake_server::{Behaviour, Fake, FakeFault, watermark};
 use support::studio::{Studio, Vendor, own_client, paced};
-use tokio::time::sleep;
 use voxrelay::lease::{CheckoutKind, Lease};
 use voxrelay_protocol::{Command, Event, FaultClass, FaultKind};
 
 const MULTI: &str = "multi-stream-input";
 const SINGLE: &str = "stream-input";
 
+fn elevenlabs(api: &'static str) -> Vendor {
+    Vendor { name: "elevenlabs", judge: fake_elevenlabs::judge, api, ask: |_| {} }
+}
+
 async fn vendor(api: &'static str, behaviour: Behaviour) -> (Fake, Bench) {
-    let vendor = Vendor { name: "elevenlabs", judge: fake_elevenlabs::judge, api };
-    let Studio { fake, bench } = Studio::start(vendor, behaviour).await;
+    let Studio { fake, bench, .. } = Studio::start(elevenlabs(api), behaviour).await;
     (fake, bench)
 }
 
 #[tokio::test]
 async fn two_turns_run_on_one_link() {
-    let (fake, bench) = vendor(MULTI, Behaviour::default()).await;
-    let mut kinds = Vec::new();
-    for text in ["The first turn.", "And the second."] {
-        let mut lease = bench.lease().await;
-        kinds.push(lease.checkout().kind);
-        assert_eq!(speak(&mut lease, text).await, Ok(watermark(text, 64)));
-    }
-    assert_eq!(kinds, [CheckoutKind::Cold, CheckoutKind::Warm]);
+    let fake = elevenlabs(MULTI).speaks_twice().await.fake;
     let stats = fake.stats();
     assert_eq!((stats.sockets, stats.contexts, stats.contexts_live, stats.cancels), (1, 2, 0, 0));
 }
@@ -231,48 +224,27 @@ async fn every_error_of_the_socket_has_its_kind_and_ends_the_link() {
 
 #[tokio::test]
 async fn every_refused_upgrade_has_its_kind() {
-    for (refuse, kind) in [
+    let refusals = [
         ((401, None), FaultKind::Auth),
         ((403, None), FaultKind::Auth),
         ((402, None), FaultKind::Payment),
         ((429, Some(3)), FaultKind::Throttled),
         ((503, None), FaultKind::Http5xx),
         ((404, None), FaultKind::Rejected),
-    ] {
-        let (_fake, bench) = vendor(MULTI, Behaviour { refuse: Some(refuse), ..Behaviour::default() }).await;
-        assert_eq!(bench.fault().await.kind, kind, "{refuse:?}");
-    }
-    let (fake, bench) = vendor(MULTI, Behaviour::default()).await;
-    fake.change(|behaviour| behaviour.key = Some("another".into()));
-    assert_eq!(bench.fault().await.kind, FaultKind::Auth);
+    ];
+    elevenlabs(MULTI).refuses(&refusals).await;
 }
 
 #[tokio::test]
 async fn a_link_cut_during_a_turn_ends_it_after_all_that_came() {
     for api in [MULTI, SINGLE] {
-        for (chunks, kind) in [(0, FaultKind::ClosedEarly), (3, FaultKind::ClosedMidAudio)] {
-            let (_fake, bench) =
-                vendor(api, Behaviour { die_after: Some(chunks), ..Behaviour::default() }).await;
-            let mut lease = bench.lease().await;
-            say(&mut lease, &"long ".repeat(200));
-            let (heard, end) = listen(&mut lease).await;
-            assert_eq!((heard.len(), end), (chunks * 960, Err(kind)));
-            assert!(watermark(&"long ".repeat(200), 64).starts_with(&heard));
-        }
+        elevenlabs(api).is_cut().await;
     }
 }
 
 #[tokio::test]
 async fn a_stale_link_is_never_handed_out() {
-    let (fake, bench) =
-        vendor(MULTI, Behaviour { idle: Some(Duration::from_millis(10)), ..Behaviour::default() }).await;
-    for turn in 0..30 {
-        let text = format!("turn {turn}");
-        assert_eq!(speak(&mut bench.lease().await, &text).await, Ok(watermark(&text, 64)));
-        // Around the vendor's own idle limit, where its error and our next turn cross.
-        sleep(Duration::from_millis(8 + turn % 5)).await;
-    }
-    assert!(fake.stats().sockets > 1, "no link went stale");
+    elevenlabs(MULTI).goes_stale().await;
 }
 
 #[tokio::test]

@@ -9,15 +9,14 @@ mod support;
 
 use std::time::Duration;
 
-use support::bench::{BUFFER, SOON, listen, next, say, speak, until};
+use support::bench::{listen, next, say, speak, until};
 use support::fake_server::{Behaviour, Fake, FakeFault, watermark};
 use support::studio::{self, Studio, Vendor, own_client};
-use tokio::time::timeout;
 use voxrelay::lease::CheckoutKind;
 use voxrelay_protocol::{Command, Event, FaultKind};
 
 fn fish(api: &'static str) -> Vendor {
-    Vendor { name: "fish-audio", judge: fake_fish_audio::judge, api }
+    Vendor { name: "fish-audio", judge: fake_fish_audio::judge, api, ask: |spec| spec.words = true }
 }
 
 async fn start(behaviour: Behaviour) -> Studio {
@@ -189,30 +188,12 @@ async fn a_second_finish_and_a_close_behind_it_reach_nobody() {
 
 #[tokio::test]
 async fn a_half_open_link_is_given_up_and_never_handed_out_again() {
-    let studio = start(Behaviour::odd()).await;
-    assert!(speak(&mut studio.lease().await, "x").await.is_ok());
-    studio.fake.change(|behaviour| behaviour.half_open = true);
-    let mut lease = studio.lease().await;
-    assert_eq!(lease.checkout().kind, CheckoutKind::Warm);
-    say(&mut lease, "into the void");
-    assert!(timeout(Duration::from_millis(50), next(&mut lease)).await.is_err());
-    drop(lease);
-    studio.fake.change(|behaviour| behaviour.half_open = false);
-    assert_eq!(speak(&mut studio.lease().await, "heard").await, Ok(watermark("heard", 64)));
-    assert_eq!(studio.fake.stats().sockets, 2);
+    fish("live-with-timestamp").is_half_open().await;
 }
 
 #[tokio::test]
 async fn a_slow_reader_pauses_its_link_and_loses_nothing() {
-    let studio = start(Behaviour::odd()).await;
-    let mut lease = studio.lease().await;
-    let text = "s".repeat(20_000);
-    say(&mut lease, &text);
-    until(|| lease.buffered_bytes() >= BUFFER).await;
-    assert!(lease.buffered_bytes() <= BUFFER + 1024);
-    let (heard, end) = timeout(SOON, listen(&mut lease)).await.unwrap();
-    assert_eq!(end, Ok(()));
-    assert!(heard == watermark(&text, 64), "not the same");
+    fish("live-with-timestamp").is_read_slowly().await;
 }
 
 #[tokio::test]

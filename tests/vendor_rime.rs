@@ -9,10 +9,9 @@ mod support;
 
 use std::time::Duration;
 
-use support::bench::{BUFFER, SOON, listen, next, say, speak, speak_at_once, until};
+use support::bench::{listen, next, say, speak, speak_at_once, until};
 use support::fake_server::{Behaviour, Fake, FakeFault, watermark};
 use support::studio::{Studio, Vendor, fails_once, own_client};
-use tokio::time::timeout;
 use voxrelay::lease::CheckoutKind;
 use voxrelay_protocol::{AudioFormat, Command, Encoding, Event, FaultKind};
 
@@ -21,7 +20,7 @@ const ALL: [&str; 4] = ["ws3", "ws2", "ws", "v1"];
 const REUSED: [&str; 3] = ["ws3", "ws2", "v1"];
 
 fn rime(api: &'static str) -> Vendor {
-    Vendor { name: "rime", judge: fake_rime::judge, api }
+    Vendor { name: "rime", judge: fake_rime::judge, api, ask: |spec| spec.words = true }
 }
 
 #[tokio::test]
@@ -277,17 +276,7 @@ async fn a_stale_link_is_never_handed_out() {
 #[tokio::test]
 async fn a_half_open_link_is_given_up_and_never_handed_out_again() {
     for api in ["ws3", "ws2"] {
-        let studio = Studio::start(rime(api), Behaviour::odd()).await;
-        assert!(speak(&mut studio.lease().await, "x").await.is_ok());
-        studio.fake.change(|behaviour| behaviour.half_open = true);
-        let mut lease = studio.lease().await;
-        assert_eq!(lease.checkout().kind, CheckoutKind::Warm);
-        say(&mut lease, "into the void");
-        assert!(timeout(Duration::from_millis(50), next(&mut lease)).await.is_err());
-        drop(lease);
-        studio.fake.change(|behaviour| behaviour.half_open = false);
-        assert_eq!(speak(&mut studio.lease().await, "heard").await, Ok(watermark("heard", 64)), "{api}");
-        assert_eq!(studio.fake.stats().sockets, 2);
+        let studio = rime(api).is_half_open().await;
         // The dirty one is waited for in vain, and then retired.
         until(|| studio.bench.counts().links == 1 && studio.bench.counts().slots == 0).await;
     }
@@ -296,15 +285,7 @@ async fn a_half_open_link_is_given_up_and_never_handed_out_again() {
 #[tokio::test]
 async fn a_slow_reader_pauses_its_link_and_loses_nothing() {
     for api in ["ws3", "ws2", "ws"] {
-        let studio = Studio::start(rime(api), Behaviour::odd()).await;
-        let mut lease = studio.lease().await;
-        let text = "s".repeat(20_000);
-        say(&mut lease, &text);
-        until(|| lease.buffered_bytes() >= BUFFER).await;
-        assert!(lease.buffered_bytes() <= BUFFER + 1024, "{api}");
-        let (heard, end) = timeout(SOON, listen(&mut lease)).await.unwrap();
-        assert_eq!(end, Ok(()), "{api}");
-        assert!(heard == watermark(&text, 64), "{api}: not the same");
+        rime(api).is_read_slowly().await;
     }
 }
 

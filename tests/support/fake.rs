@@ -48,7 +48,8 @@ impl Deref for FakeCartesia {
 /// Frames on their way out of one socket; `None` cuts it.
 type Out = mpsc::Sender<Option<String>>;
 
-fn judge(behaviour: &Behaviour, request: &Request, _: &mut Response) -> Result<Talk, Refusal> {
+/// Lets in who has a key and asks for something that exists.
+pub fn judge(behaviour: &Behaviour, request: &Request, _: &mut Response) -> Result<Talk, Refusal> {
     if request.uri().path() != "/tts/websocket" {
         return Err(404.into());
     }
