@@ -1,14 +1,11 @@
 //! Pool, link and codec against a fake vendor that misbehaves, through real sockets.
 
-#[path = "support/bench.rs"]
-mod bench;
-#[path = "support/fake.rs"]
-mod fake;
+mod support;
 
 use std::time::Duration;
 
-use bench::{Bench, listen, say, speak, until};
-use fake::{Behaviour, FakeError, watermark};
+use support::bench::{Bench, listen, say, speak, until};
+use support::fake::{Behaviour, FakeError, watermark};
 use tokio::time::sleep;
 use voxrelay::lease::{CheckoutKind, SendError};
 use voxrelay_protocol::{Command, FaultKind};
@@ -169,7 +166,7 @@ async fn a_silent_vendor_is_cancelled_when_its_stream_is_given_up() {
 
 #[tokio::test]
 async fn a_vendor_that_reads_nothing_costs_a_bounded_amount_of_text() {
-    let bench = Bench::start(Behaviour { never_read: true, ..Behaviour::default() }).await;
+    let bench = Bench::start(Behaviour { half_open: true, ..Behaviour::default() }).await;
     let mut lease = bench.lease().await;
     let text = "t".repeat(16 * 1024);
     let mut sent = 0;

@@ -1,14 +1,12 @@
 //! Pool, link and codec against a fake vendor, through real sockets: how streams fare.
 
-#[path = "support/bench.rs"]
-mod bench;
-#[path = "support/fake.rs"]
-mod fake;
+mod support;
 
 use std::time::Duration;
 
-use bench::{BUFFER, Bench, SOON, listen, next, say, speak, until};
-use fake::{Behaviour, FakeCartesia, watermark};
+use support::bench::{BUFFER, Bench, SOON, listen, next, say, speak, speak_at_once, until};
+use support::fake::{self, Behaviour, FakeCartesia, watermark};
+use support::studio::{Vendor, own_client};
 use tokio::time::{Instant, timeout};
 use voxrelay::lease::CheckoutKind;
 use voxrelay::pool::CheckoutError;
@@ -16,15 +14,9 @@ use voxrelay_protocol::{Command, Event, FaultKind};
 
 #[tokio::test]
 async fn two_turns_run_on_one_link() {
-    let bench = Bench::start(Behaviour { key: Some("secret".into()), ..Behaviour::default() }).await;
-    let mut kinds = Vec::new();
-    for text in ["The first turn.", "And the second."] {
-        let mut lease = bench.lease().await;
-        kinds.push(lease.checkout().kind);
-        assert_eq!(speak(&mut lease, text).await, Ok(watermark(text, 64)));
-    }
-    assert_eq!(kinds, [CheckoutKind::Cold, CheckoutKind::Warm]);
-    let stats = bench.fake.stats();
+    let cartesia = Vendor { name: "cartesia", judge: fake::judge, api: "", ask: |_| {} };
+    let studio = cartesia.speaks_twice().await;
+    let stats = studio.fake.stats();
     assert_eq!((stats.sockets, stats.contexts, stats.cancels), (1, 2, 0));
 }
 
@@ -59,11 +51,7 @@ async fn two_contexts_interleave_on_one_link_and_stay_apart() {
     let bench = Bench::start(Behaviour { pace, ..Behaviour::default() }).await;
     let (mut first, mut second) = (bench.lease().await, bench.lease().await);
     assert_eq!(second.checkout().kind, CheckoutKind::Hit);
-    let texts = ["a".repeat(300), "z".repeat(300)];
-    let (heard_first, heard_second) =
-        tokio::join!(speak(&mut first, &texts[0]), speak(&mut second, &texts[1]));
-    assert_eq!(heard_first, Ok(watermark(&texts[0], 64)));
-    assert_eq!(heard_second, Ok(watermark(&texts[1], 64)));
+    speak_at_once(&mut first, &mut second).await;
     let stats = bench.fake.stats();
     assert_eq!((stats.sockets, stats.contexts_most), (1, 2));
 }
@@ -87,9 +75,9 @@ async fn nothing_of_a_cancelled_turn_reaches_the_next_one() {
 
 #[tokio::test]
 async fn a_dropped_lease_cancels_upstream_and_frees_its_slot() {
-    for done_after_cancel in [true, false] {
+    for cancel_answered in [true, false] {
         let pace = Duration::from_millis(20);
-        let bench = Bench::start(Behaviour { pace, done_after_cancel, ..Behaviour::default() }).await;
+        let bench = Bench::start(Behaviour { pace, cancel_answered, ..Behaviour::default() }).await;
         let mut lease = bench.lease().await;
         say(&mut lease, &"long ".repeat(1000));
         next(&mut lease).await.unwrap();
@@ -179,21 +167,11 @@ async fn a_drain_refuses_new_leases_and_lets_the_running_one_finish() {
     assert!(bench.drain.wait(SOON).await, "a link outlives the drain");
 }
 
-#[test]
-fn the_vendors_own_client_is_at_home_with_the_fake() {
-    let Ok(python) = std::env::var("VOXRELAY_TEST_PYTHON") else {
-        eprintln!("skipped: VOXRELAY_TEST_PYTHON names no python with the vendor's package");
-        return;
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let fake = FakeCartesia::start(Behaviour { key: Some("k".into()), ..Behaviour::default() }).await;
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/cartesia_sdk.py");
-        let mut client = tokio::process::Command::new(python);
-        client.arg(script).arg(fake.url()).arg("k").kill_on_drop(true);
-        let output = timeout(Duration::from_secs(60), client.output()).await.unwrap().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+#[tokio::test]
+async fn the_vendors_own_client_is_at_home_with_the_fake() {
+    let fake = FakeCartesia::start(Behaviour { key: Some("k".into()), ..Behaviour::default() }).await;
+    if own_client(&fake, "cartesia_sdk.py", None).await {
         let stats = fake.stats();
         assert_eq!((stats.contexts_live, stats.cancels), (0, 1));
-    });
+    }
 }

@@ -3,18 +3,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
 
-#[path = "support/bench.rs"]
-mod bench;
-#[path = "support/fake.rs"]
-mod fake;
+mod support;
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use bench::{Bench, next};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
+use support::bench::{Bench, next};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;

@@ -2,59 +2,40 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
 
-#[path = "support/bench.rs"]
-mod bench;
-#[path = "support/fake.rs"]
-mod fake;
 #[path = "support/fake_deepgram.rs"]
 mod fake_deepgram;
-#[path = "support/fake_server.rs"]
-mod fake_server;
+mod support;
 
-use std::time::Duration;
-
-use bench::{BUFFER, Bench, listen, next, say, speak, until};
-use fake::watermark;
-use fake_server::{Fake, FakeFault, Knobs};
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use support::bench::{BUFFER, Bench, listen, next, say, speak, speak_at_once, until};
+use support::fake_server::{Behaviour, Fake, FakeFault, watermark};
+use support::studio::{Studio, Vendor, own_client, paced};
 use voxrelay::lease::{CheckoutKind, Lease};
-use voxrelay_protocol::provider::provider;
-use voxrelay_protocol::{Command, Event, FaultClass, FaultKind};
+use voxrelay_protocol::{Command, Event, FaultClass, FaultKind, SynthesisSpec};
 
 const AURA: &str = "v1";
 const FLUX: &str = "v2";
 
-async fn vendor(api: &'static str, knobs: Knobs) -> (Fake, Bench) {
-    let fake = Fake::start(fake_deepgram::judge, Knobs { key: Some("secret".into()), ..knobs }).await;
-    let bench = Bench::at(fake.url(), |upstream| {
-        upstream.provider = provider("deepgram").unwrap();
-        upstream.account.api = api;
-    });
-    let bench = bench.await;
+fn deepgram(api: &'static str) -> Vendor {
+    let ask: fn(&mut SynthesisSpec) = match api {
+        FLUX => |spec| spec.voice = "flux-alexis-en".into(),
+        _ => |spec| spec.voice = "aura-2-thalia-en".into(),
+    };
+    Vendor { name: "deepgram", judge: fake_deepgram::judge, api, ask }
+}
+
+async fn vendor(api: &'static str, behaviour: Behaviour) -> (Fake, Bench) {
+    let Studio { fake, bench, .. } = Studio::start(deepgram(api), behaviour).await;
     (fake, bench)
 }
 
 async fn lease(bench: &Bench) -> Lease {
-    let flux = bench.upstream.account.api == FLUX;
-    let voice = if flux { "flux-alexis-en" } else { "aura-2-thalia-en" };
-    bench.lease_with(|spec| spec.voice = voice.into()).await
-}
-
-fn paced(pace_us: u64) -> Knobs {
-    Knobs { pace: Duration::from_micros(pace_us), ..Knobs::default() }
+    bench.lease_with(deepgram(bench.upstream.account.api).ask).await
 }
 
 #[tokio::test]
 async fn two_turns_run_on_one_link() {
-    let (fake, bench) = vendor(AURA, Knobs::default()).await;
-    let mut kinds = Vec::new();
-    for text in ["The first turn.", "And the second."] {
-        let mut lease = lease(&bench).await;
-        kinds.push(lease.checkout().kind);
-        assert_eq!(speak(&mut lease, text).await, Ok(watermark(text, 64)));
-    }
-    assert_eq!(kinds, [CheckoutKind::Cold, CheckoutKind::Warm]);
+    let fake = deepgram(AURA).speaks_twice().await.fake;
     let stats = fake.stats();
     assert_eq!((stats.sockets, stats.contexts, stats.contexts_live, stats.cancels), (1, 2, 0, 0));
     assert_eq!(
@@ -67,16 +48,14 @@ async fn two_turns_run_on_one_link() {
 async fn two_streams_at_once_have_a_link_each() {
     let (fake, bench) = vendor(AURA, paced(2_000)).await;
     let (mut first, mut second) = (lease(&bench).await, lease(&bench).await);
-    let texts = ["a".repeat(300), "z".repeat(300)];
-    let heard = tokio::join!(speak(&mut first, &texts[0]), speak(&mut second, &texts[1]));
-    assert_eq!(heard, (Ok(watermark(&texts[0], 64)), Ok(watermark(&texts[1], 64))));
+    speak_at_once(&mut first, &mut second).await;
     assert_eq!(fake.stats().sockets, 2);
 }
 
 #[tokio::test]
 async fn flushes_come_back_after_their_audio() {
     for api in [AURA, FLUX] {
-        let (fake, bench) = vendor(api, Knobs::default()).await;
+        let (fake, bench) = vendor(api, Behaviour::default()).await;
         let mut lease = lease(&bench).await;
         for text in ["One. ", "Two."] {
             lease.send(Command::Text(text.into())).unwrap();
@@ -100,7 +79,7 @@ async fn flushes_come_back_after_their_audio() {
 
 #[tokio::test]
 async fn audio_is_exact_however_it_is_cut_into_frames() {
-    let (_fake, bench) = vendor(AURA, Knobs { chunk_bytes: 961, ..Knobs::default() }).await;
+    let (_fake, bench) = vendor(AURA, Behaviour { chunk_bytes: 961, ..Behaviour::default() }).await;
     let text = "odd ".repeat(100);
     let mut lease = lease(&bench).await;
     say(&mut lease, &text);
@@ -121,7 +100,7 @@ async fn audio_is_exact_however_it_is_cut_into_frames() {
 #[tokio::test]
 async fn nothing_of_a_cancelled_turn_reaches_the_next_one() {
     for ended in [false, true] {
-        let (fake, bench) = vendor(AURA, Knobs { late_chunks: 5, ..paced(1_000) }).await;
+        let (fake, bench) = vendor(AURA, Behaviour { late_chunks: 5, ..paced(1_000) }).await;
         for turn in 0..20 {
             let mut old = lease(&bench).await;
             // Long enough for the vendor to begin by itself.
@@ -144,7 +123,7 @@ async fn nothing_of_a_cancelled_turn_reaches_the_next_one() {
 
 #[tokio::test]
 async fn a_clear_that_is_not_answered_costs_the_link() {
-    let (fake, bench) = vendor(AURA, Knobs { cancel_answered: false, ..paced(1_000) }).await;
+    let (fake, bench) = vendor(AURA, Behaviour { cancel_answered: false, ..paced(1_000) }).await;
     let mut old = lease(&bench).await;
     say(&mut old, &"long ".repeat(200));
     next(&mut old).await.unwrap();
@@ -181,9 +160,10 @@ async fn every_error_has_its_kind_and_ends_the_link() {
         (FLUX, told("NET-0004"), FaultKind::ClosedEarly),
         (FLUX, closed(1008, "DATA-0000"), FaultKind::BadFrame),
     ] {
-        let (fake, bench) = vendor(api, Knobs { fault: Some(fault.clone()), ..Knobs::default() }).await;
+        let (fake, bench) =
+            vendor(api, Behaviour { fault: Some(fault.clone()), ..Behaviour::default() }).await;
         assert_eq!(speak(&mut lease(&bench).await, "x").await, Err(kind), "{fault:?}");
-        fake.change(|knobs| knobs.fault = None);
+        fake.change(|behaviour| behaviour.fault = None);
         if kind.class() == FaultClass::Account {
             assert_eq!(bench.fault().await.kind, kind, "the key is left alone for a while");
             continue;
@@ -195,66 +175,47 @@ async fn every_error_has_its_kind_and_ends_the_link() {
 
 #[tokio::test]
 async fn a_flush_that_is_refused_fails_the_stream_and_retires_the_link() {
-    let (fake, bench) = vendor(AURA, Knobs { flush_limit: true, ..Knobs::default() }).await;
+    let (fake, bench) = vendor(AURA, Behaviour { flush_limit: true, ..Behaviour::default() }).await;
     assert_eq!(speak(&mut lease(&bench).await, "x").await, Err(FaultKind::Throttled));
-    fake.change(|knobs| knobs.flush_limit = false);
+    fake.change(|behaviour| behaviour.flush_limit = false);
     assert_eq!(speak(&mut lease(&bench).await, "y").await, Ok(watermark("y", 64)));
     assert_eq!(fake.stats().sockets, 2);
 }
 
 #[tokio::test]
 async fn every_refused_upgrade_has_its_kind() {
-    for (refuse, kind) in [
+    let refusals = [
         ((401, None), FaultKind::Auth),
         ((403, None), FaultKind::Auth),
         ((429, Some(3)), FaultKind::Throttled),
         ((503, None), FaultKind::Http5xx),
         ((400, None), FaultKind::Rejected),
-    ] {
-        let (_fake, bench) = vendor(AURA, Knobs { refuse: Some(refuse), ..Knobs::default() }).await;
-        assert_eq!(bench.fault().await.kind, kind, "{refuse:?}");
-    }
-    let (fake, bench) = vendor(AURA, Knobs::default()).await;
-    fake.change(|knobs| knobs.key = Some("another".into()));
-    assert_eq!(bench.fault().await.kind, FaultKind::Auth);
+    ];
+    deepgram(AURA).refuses(&refusals).await;
 }
 
 #[tokio::test]
 async fn a_link_cut_during_a_turn_ends_it_after_all_that_came() {
     for api in [AURA, FLUX] {
-        for (chunks, kind) in [(0, FaultKind::ClosedEarly), (3, FaultKind::ClosedMidAudio)] {
-            let (_fake, bench) = vendor(api, Knobs { die_after: Some(chunks), ..Knobs::default() }).await;
-            let mut lease = lease(&bench).await;
-            say(&mut lease, &"long ".repeat(200));
-            let (heard, end) = listen(&mut lease).await;
-            assert_eq!((heard.len(), end), (chunks * 960, Err(kind)));
-        }
+        deepgram(api).is_cut().await;
     }
 }
 
 #[tokio::test]
 async fn a_stale_link_is_never_handed_out() {
-    let (fake, bench) =
-        vendor(AURA, Knobs { idle: Some(Duration::from_millis(10)), ..Knobs::default() }).await;
-    for turn in 0..30 {
-        let text = format!("turn {turn}");
-        assert_eq!(speak(&mut lease(&bench).await, &text).await, Ok(watermark(&text, 64)));
-        // Around the vendor's own idle limit, where its close and our next turn cross.
-        sleep(Duration::from_millis(8 + turn % 5)).await;
-    }
-    assert!(fake.stats().sockets > 1, "no link went stale");
+    deepgram(AURA).goes_stale().await;
 }
 
 #[tokio::test]
 async fn a_half_open_link_is_never_handed_out_again() {
-    let (fake, bench) = vendor(AURA, Knobs::default()).await;
+    let (fake, bench) = vendor(AURA, Behaviour::default()).await;
     assert!(speak(&mut lease(&bench).await, "x").await.is_ok());
-    fake.change(|knobs| knobs.half_open = true);
+    fake.change(|behaviour| behaviour.half_open = true);
     let mut stuck = lease(&bench).await;
     assert_eq!(stuck.checkout().kind, CheckoutKind::Warm);
     say(&mut stuck, "never answered");
     until(|| fake.messages().len() > 2).await;
-    fake.change(|knobs| knobs.half_open = false);
+    fake.change(|behaviour| behaviour.half_open = false);
     drop(stuck);
     assert_eq!(speak(&mut lease(&bench).await, "answered").await, Ok(watermark("answered", 64)));
     until(|| bench.counts().links == 1 && bench.counts().slots == 0).await;
@@ -264,7 +225,7 @@ async fn a_half_open_link_is_never_handed_out_again() {
 #[tokio::test]
 async fn a_slow_reader_stops_its_own_link_and_gets_everything() {
     for api in [AURA, FLUX] {
-        let (fake, bench) = vendor(api, Knobs::default()).await;
+        let (fake, bench) = vendor(api, Behaviour::default()).await;
         let mut slow = lease(&bench).await;
         let long = "s".repeat(40_000);
         say(&mut slow, &long);
@@ -279,7 +240,7 @@ async fn a_slow_reader_stops_its_own_link_and_gets_everything() {
 
 #[tokio::test]
 async fn audio_between_turns_retires_the_link() {
-    let (fake, bench) = vendor(AURA, Knobs { strangers: true, ..Knobs::default() }).await;
+    let (fake, bench) = vendor(AURA, Behaviour { strangers: true, ..Behaviour::default() }).await;
     for text in ["one", "two", "three"] {
         assert_eq!(speak(&mut lease(&bench).await, text).await, Ok(watermark(text, 64)));
         until(|| bench.counts().links == 0).await;
@@ -289,10 +250,10 @@ async fn audio_between_turns_retires_the_link() {
 
 #[tokio::test]
 async fn broken_frames_reach_nobody_and_a_second_one_ends_the_link() {
-    let (fake, bench) = vendor(AURA, Knobs { garbage: 1, ..Knobs::default() }).await;
+    let (fake, bench) = vendor(AURA, Behaviour { garbage: 1, ..Behaviour::default() }).await;
     assert_eq!(speak(&mut lease(&bench).await, "clean").await, Ok(watermark("clean", 64)));
     assert_eq!(speak(&mut lease(&bench).await, "clean").await, Err(FaultKind::BadFrame));
-    fake.change(|knobs| knobs.garbage = 0);
+    fake.change(|behaviour| behaviour.garbage = 0);
     assert_eq!(speak(&mut lease(&bench).await, "again").await, Ok(watermark("again", 64)));
     assert_eq!(fake.stats().sockets, 2);
 }
@@ -300,7 +261,7 @@ async fn broken_frames_reach_nobody_and_a_second_one_ends_the_link() {
 #[tokio::test]
 async fn a_turn_without_audio_ends_like_any_other() {
     for api in [AURA, FLUX] {
-        let (_fake, bench) = vendor(api, Knobs { mute: true, ..Knobs::default() }).await;
+        let (_fake, bench) = vendor(api, Behaviour { mute: true, ..Behaviour::default() }).await;
         assert_eq!(speak(&mut lease(&bench).await, "letters").await, Ok(Vec::new()));
         assert_eq!(speak(&mut lease(&bench).await, " ").await, Ok(Vec::new()));
     }
@@ -322,22 +283,12 @@ async fn a_used_flux_link_is_never_given_to_a_stranger() {
     assert_eq!(fake.stats().sockets, 3);
 }
 
-#[test]
-fn the_vendors_own_client_is_at_home_with_the_fake() {
-    let Ok(python) = std::env::var("VOXRELAY_TEST_PYTHON") else {
-        eprintln!("skipped: VOXRELAY_TEST_PYTHON names no python with the vendor's package");
-        return;
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let knobs = Knobs { key: Some("k".into()), ..Knobs::default() };
-        let fake = Fake::start(fake_deepgram::judge, knobs).await;
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/deepgram_sdk.py");
-        let mut client = tokio::process::Command::new(python);
-        client.arg(script).arg(fake.url()).arg("k").kill_on_drop(true);
-        let output = timeout(Duration::from_secs(60), client.output()).await.unwrap().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+#[tokio::test]
+async fn the_vendors_own_client_is_at_home_with_the_fake() {
+    let behaviour = Behaviour { key: Some("k".into()), ..Behaviour::default() };
+    let fake = Fake::start(fake_deepgram::judge, behaviour).await;
+    if own_client(&fake, "deepgram_sdk.py", None).await {
         until(|| fake.stats().sockets_live == 0).await;
         assert_eq!(fake.stats().cancels, 1);
-    });
+    }
 }

@@ -2,60 +2,39 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
 
-#[path = "support/bench.rs"]
-mod bench;
-#[path = "support/fake.rs"]
-mod fake;
 #[path = "support/fake_elevenlabs.rs"]
 mod fake_elevenlabs;
-#[path = "support/fake_server.rs"]
-mod fake_server;
+mod support;
 
-use std::time::Duration;
-
-use bench::{BUFFER, Bench, listen, next, say, speak, until};
-use fake::watermark;
-use fake_server::{Fake, FakeFault, Knobs};
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use support::bench::{BUFFER, Bench, listen, next, say, speak, speak_at_once, until};
+use support::fake_server::{Behaviour, Fake, FakeFault, watermark};
+use support::studio::{Studio, Vendor, own_client, paced};
 use voxrelay::lease::{CheckoutKind, Lease};
-use voxrelay_protocol::provider::provider;
 use voxrelay_protocol::{Command, Event, FaultClass, FaultKind};
 
 const MULTI: &str = "multi-stream-input";
 const SINGLE: &str = "stream-input";
 
-async fn vendor(api: &'static str, knobs: Knobs) -> (Fake, Bench) {
-    let fake = Fake::start(fake_elevenlabs::judge, Knobs { key: Some("secret".into()), ..knobs }).await;
-    let bench = Bench::at(fake.url(), |upstream| {
-        upstream.provider = provider("elevenlabs").unwrap();
-        upstream.account.api = api;
-    });
-    let bench = bench.await;
-    (fake, bench)
+fn elevenlabs(api: &'static str) -> Vendor {
+    Vendor { name: "elevenlabs", judge: fake_elevenlabs::judge, api, ask: |_| {} }
 }
 
-fn paced(pace_us: u64) -> Knobs {
-    Knobs { pace: Duration::from_micros(pace_us), ..Knobs::default() }
+async fn vendor(api: &'static str, behaviour: Behaviour) -> (Fake, Bench) {
+    let Studio { fake, bench, .. } = Studio::start(elevenlabs(api), behaviour).await;
+    (fake, bench)
 }
 
 #[tokio::test]
 async fn two_turns_run_on_one_link() {
-    let (fake, bench) = vendor(MULTI, Knobs::default()).await;
-    let mut kinds = Vec::new();
-    for text in ["The first turn.", "And the second."] {
-        let mut lease = bench.lease().await;
-        kinds.push(lease.checkout().kind);
-        assert_eq!(speak(&mut lease, text).await, Ok(watermark(text, 64)));
-    }
-    assert_eq!(kinds, [CheckoutKind::Cold, CheckoutKind::Warm]);
+    let fake = elevenlabs(MULTI).speaks_twice().await.fake;
     let stats = fake.stats();
     assert_eq!((stats.sockets, stats.contexts, stats.contexts_live, stats.cancels), (1, 2, 0, 0));
 }
 
 #[tokio::test]
 async fn each_voice_has_links_of_its_own() {
-    let (fake, bench) = vendor(MULTI, Knobs::default()).await;
+    let (fake, bench) = vendor(MULTI, Behaviour::default()).await;
     for voice in ["a", "b", "a"] {
         let mut lease = bench.lease_with(|spec| spec.voice = voice.into()).await;
         assert_eq!(speak(&mut lease, "x").await, Ok(watermark("x", 64)));
@@ -68,7 +47,7 @@ async fn each_voice_has_links_of_its_own() {
 #[tokio::test]
 async fn flushes_and_word_times_come_back_in_order() {
     for api in [MULTI, SINGLE] {
-        let (_fake, bench) = vendor(api, Knobs::default()).await;
+        let (_fake, bench) = vendor(api, Behaviour::default()).await;
         let mut lease = bench.lease_with(|spec| spec.words = true).await;
         let (mut words, mut flushed, mut heard) = (Vec::new(), Vec::new(), 0);
         // One chunk holds fifteen characters: words lie across their borders.
@@ -102,16 +81,14 @@ async fn two_contexts_interleave_on_one_link_and_stay_apart() {
     let (fake, bench) = vendor(MULTI, paced(2_000)).await;
     let (mut first, mut second) = (bench.lease().await, bench.lease().await);
     assert_eq!(second.checkout().kind, CheckoutKind::Hit);
-    let texts = ["a".repeat(300), "z".repeat(300)];
-    let heard = tokio::join!(speak(&mut first, &texts[0]), speak(&mut second, &texts[1]));
-    assert_eq!(heard, (Ok(watermark(&texts[0], 64)), Ok(watermark(&texts[1], 64))));
+    speak_at_once(&mut first, &mut second).await;
     let stats = fake.stats();
     assert_eq!((stats.sockets, stats.contexts_most), (1, 2));
 }
 
 #[tokio::test]
 async fn a_fifth_context_goes_to_another_link() {
-    let (fake, bench) = vendor(MULTI, Knobs::default()).await;
+    let (fake, bench) = vendor(MULTI, Behaviour::default()).await;
     let mut leases = Vec::new();
     for _ in 0..5 {
         let mut lease = bench.lease().await;
@@ -128,7 +105,7 @@ async fn a_fifth_context_goes_to_another_link() {
 #[tokio::test]
 async fn nothing_of_a_cancelled_turn_reaches_the_next_one() {
     for ended in [false, true] {
-        let (fake, bench) = vendor(MULTI, Knobs { late_chunks: 5, ..paced(1_000) }).await;
+        let (fake, bench) = vendor(MULTI, Behaviour { late_chunks: 5, ..paced(1_000) }).await;
         for turn in 0..20 {
             let mut lease = bench.lease().await;
             // Long enough for the vendor to begin by itself.
@@ -150,7 +127,7 @@ async fn nothing_of_a_cancelled_turn_reaches_the_next_one() {
 
 #[tokio::test]
 async fn barge_ins_faster_than_the_vendor_closes_never_open_a_context_too_many() {
-    let (fake, bench) = vendor(MULTI, Knobs { late_chunks: 20, ..paced(5_000) }).await;
+    let (fake, bench) = vendor(MULTI, Behaviour { late_chunks: 20, ..paced(5_000) }).await;
     for _ in 0..30 {
         let mut lease = bench.lease().await;
         lease.send(Command::Text("old ".repeat(100))).unwrap();
@@ -166,7 +143,7 @@ async fn barge_ins_faster_than_the_vendor_closes_never_open_a_context_too_many()
 
 #[tokio::test]
 async fn a_cancelled_context_keeps_its_place_until_the_vendors_last_word() {
-    let (fake, bench) = vendor(MULTI, Knobs { late_chunks: 30, ..paced(10_000) }).await;
+    let (fake, bench) = vendor(MULTI, Behaviour { late_chunks: 30, ..paced(10_000) }).await;
     let mut lease = bench.lease().await;
     lease.send(Command::Text("long ".repeat(100))).unwrap();
     next(&mut lease).await.unwrap();
@@ -180,7 +157,7 @@ async fn a_cancelled_context_keeps_its_place_until_the_vendors_last_word() {
 #[tokio::test]
 async fn a_cancelled_context_without_a_last_word_is_given_up_on() {
     let (fake, bench) =
-        vendor(MULTI, Knobs { cancel_answered: false, late_chunks: 0, ..paced(10_000) }).await;
+        vendor(MULTI, Behaviour { cancel_answered: false, late_chunks: 0, ..paced(10_000) }).await;
     let mut lease = bench.lease().await;
     lease.send(Command::Text("long ".repeat(100))).unwrap();
     next(&mut lease).await.unwrap();
@@ -215,13 +192,13 @@ fn error(name: &str, with_context: bool) -> FakeFault {
 #[tokio::test]
 async fn every_error_of_a_context_has_its_kind_and_touches_only_its_stream() {
     for (name, kind) in ERRORS {
-        let (fake, bench) = vendor(MULTI, Knobs::default()).await;
+        let (fake, bench) = vendor(MULTI, Behaviour::default()).await;
         let mut neighbour = bench.lease().await;
         neighbour.send(Command::Text("stays ".into())).unwrap();
         until(|| fake.stats().characters == 6).await;
-        fake.change(|knobs| knobs.fault = Some(error(name, true)));
+        fake.change(|behaviour| behaviour.fault = Some(error(name, true)));
         assert_eq!(speak(&mut bench.lease().await, "x").await, Err(kind), "{name}");
-        fake.change(|knobs| knobs.fault = None);
+        fake.change(|behaviour| behaviour.fault = None);
         assert_eq!(speak(&mut neighbour, "whole").await, Ok(watermark("stays whole", 64)));
         assert_eq!(fake.stats().sockets, 1);
     }
@@ -232,9 +209,9 @@ async fn every_error_of_the_socket_has_its_kind_and_ends_the_link() {
     for api in [MULTI, SINGLE] {
         for (name, kind) in ERRORS {
             let (fake, bench) =
-                vendor(api, Knobs { fault: Some(error(name, false)), ..Knobs::default() }).await;
+                vendor(api, Behaviour { fault: Some(error(name, false)), ..Behaviour::default() }).await;
             assert_eq!(speak(&mut bench.lease().await, "x").await, Err(kind), "{name}");
-            fake.change(|knobs| knobs.fault = None);
+            fake.change(|behaviour| behaviour.fault = None);
             if matches!(kind.class(), FaultClass::Account | FaultClass::Quota) {
                 assert_eq!(bench.fault().await.kind, kind, "the key is left alone for a while");
                 continue;
@@ -247,56 +224,36 @@ async fn every_error_of_the_socket_has_its_kind_and_ends_the_link() {
 
 #[tokio::test]
 async fn every_refused_upgrade_has_its_kind() {
-    for (refuse, kind) in [
+    let refusals = [
         ((401, None), FaultKind::Auth),
         ((403, None), FaultKind::Auth),
         ((402, None), FaultKind::Payment),
         ((429, Some(3)), FaultKind::Throttled),
         ((503, None), FaultKind::Http5xx),
         ((404, None), FaultKind::Rejected),
-    ] {
-        let (_fake, bench) = vendor(MULTI, Knobs { refuse: Some(refuse), ..Knobs::default() }).await;
-        assert_eq!(bench.fault().await.kind, kind, "{refuse:?}");
-    }
-    let (fake, bench) = vendor(MULTI, Knobs::default()).await;
-    fake.change(|knobs| knobs.key = Some("another".into()));
-    assert_eq!(bench.fault().await.kind, FaultKind::Auth);
+    ];
+    elevenlabs(MULTI).refuses(&refusals).await;
 }
 
 #[tokio::test]
 async fn a_link_cut_during_a_turn_ends_it_after_all_that_came() {
     for api in [MULTI, SINGLE] {
-        for (chunks, kind) in [(0, FaultKind::ClosedEarly), (3, FaultKind::ClosedMidAudio)] {
-            let (_fake, bench) = vendor(api, Knobs { die_after: Some(chunks), ..Knobs::default() }).await;
-            let mut lease = bench.lease().await;
-            say(&mut lease, &"long ".repeat(200));
-            let (heard, end) = listen(&mut lease).await;
-            assert_eq!((heard.len(), end), (chunks * 960, Err(kind)));
-            assert!(watermark(&"long ".repeat(200), 64).starts_with(&heard));
-        }
+        elevenlabs(api).is_cut().await;
     }
 }
 
 #[tokio::test]
 async fn a_stale_link_is_never_handed_out() {
-    let (fake, bench) =
-        vendor(MULTI, Knobs { idle: Some(Duration::from_millis(10)), ..Knobs::default() }).await;
-    for turn in 0..30 {
-        let text = format!("turn {turn}");
-        assert_eq!(speak(&mut bench.lease().await, &text).await, Ok(watermark(&text, 64)));
-        // Around the vendor's own idle limit, where its error and our next turn cross.
-        sleep(Duration::from_millis(8 + turn % 5)).await;
-    }
-    assert!(fake.stats().sockets > 1, "no link went stale");
+    elevenlabs(MULTI).goes_stale().await;
 }
 
 #[tokio::test]
 async fn a_half_open_link_holds_its_streams_up_and_nobody_else() {
-    let (fake, bench) = vendor(SINGLE, Knobs { half_open: true, ..Knobs::default() }).await;
+    let (fake, bench) = vendor(SINGLE, Behaviour { half_open: true, ..Behaviour::default() }).await;
     let mut stuck = bench.lease().await;
     say(&mut stuck, "never answered");
     until(|| !fake.messages().is_empty()).await;
-    fake.change(|knobs| knobs.half_open = false);
+    fake.change(|behaviour| behaviour.half_open = false);
     assert_eq!(speak(&mut bench.lease().await, "answered").await, Ok(watermark("answered", 64)));
     drop(stuck);
     until(|| bench.counts().slots == 0 && bench.counts().links == 0).await;
@@ -321,7 +278,7 @@ async fn a_slow_reader_on_a_shared_link_fails_alone_and_its_neighbour_is_exact()
 
 #[tokio::test]
 async fn a_slow_reader_on_a_link_of_its_own_gets_everything() {
-    let (_fake, bench) = vendor(SINGLE, Knobs::default()).await;
+    let (_fake, bench) = vendor(SINGLE, Behaviour::default()).await;
     let mut slow = bench.lease().await;
     let long = "s".repeat(40_000);
     say(&mut slow, &long);
@@ -332,11 +289,11 @@ async fn a_slow_reader_on_a_link_of_its_own_gets_everything() {
 
 #[tokio::test]
 async fn broken_frames_strangers_and_second_ends_reach_nobody() {
-    let knobs = Knobs { garbage: 1, strangers: true, done_twice: true, ..Knobs::default() };
-    let (fake, bench) = vendor(MULTI, knobs).await;
+    let behaviour = Behaviour { garbage: 1, strangers: true, done_twice: true, ..Behaviour::default() };
+    let (fake, bench) = vendor(MULTI, behaviour).await;
     assert_eq!(speak(&mut bench.lease().await, "clean").await, Ok(watermark("clean", 64)));
     assert_eq!(speak(&mut bench.lease().await, "clean").await, Err(FaultKind::BadFrame));
-    fake.change(|knobs| knobs.garbage = 0);
+    fake.change(|behaviour| behaviour.garbage = 0);
     assert_eq!(speak(&mut bench.lease().await, "again").await, Ok(watermark("again", 64)));
     assert_eq!(fake.stats().sockets, 2);
 }
@@ -344,7 +301,7 @@ async fn broken_frames_strangers_and_second_ends_reach_nobody() {
 #[tokio::test]
 async fn a_turn_without_audio_ends_like_any_other() {
     for api in [MULTI, SINGLE] {
-        let (_fake, bench) = vendor(api, Knobs { mute: true, ..Knobs::default() }).await;
+        let (_fake, bench) = vendor(api, Behaviour { mute: true, ..Behaviour::default() }).await;
         assert_eq!(speak(&mut bench.lease().await, "letters").await, Ok(Vec::new()));
         assert_eq!(speak(&mut bench.lease().await, " ").await, Ok(Vec::new()));
     }
@@ -369,7 +326,7 @@ async fn on_stream_input_every_turn_has_a_link_and_a_cancel_closes_it() {
 
 #[tokio::test]
 async fn settings_are_sent_once_with_each_context() {
-    let (fake, bench) = vendor(MULTI, Knobs::default()).await;
+    let (fake, bench) = vendor(MULTI, Behaviour::default()).await;
     let options = json!({"speed": 1.1, "chunk_length_schedule": [50]});
     let mut lease = bench.lease_with(|spec| spec.options = options.as_object().unwrap().clone()).await;
     lease.send(Command::Text("one ".into())).unwrap();
@@ -380,21 +337,11 @@ async fn settings_are_sent_once_with_each_context() {
     assert!(messages[1..].iter().all(|message| message.get("voice_settings").is_none()));
 }
 
-#[test]
-fn the_vendors_own_client_is_at_home_with_the_fake() {
-    let Ok(python) = std::env::var("VOXRELAY_TEST_PYTHON") else {
-        eprintln!("skipped: VOXRELAY_TEST_PYTHON names no python with the vendor's package");
-        return;
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let knobs = Knobs { key: Some("k".into()), ..Knobs::default() };
-        let fake = Fake::start(fake_elevenlabs::judge, knobs).await;
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/elevenlabs_sdk.py");
-        let mut client = tokio::process::Command::new(python);
-        client.arg(script).arg(fake.url()).arg("k").kill_on_drop(true);
-        let output = timeout(Duration::from_secs(60), client.output()).await.unwrap().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+#[tokio::test]
+async fn the_vendors_own_client_is_at_home_with_the_fake() {
+    let behaviour = Behaviour { key: Some("k".into()), ..Behaviour::default() };
+    let fake = Fake::start(fake_elevenlabs::judge, behaviour).await;
+    if own_client(&fake, "elevenlabs_sdk.py", None).await {
         assert_eq!(fake.stats().contexts_live, 0);
-    });
+    }
 }

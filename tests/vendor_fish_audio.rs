@@ -3,88 +3,53 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
 
-#[path = "support/bench.rs"]
-mod bench;
-#[path = "support/fake.rs"]
-mod fake;
 #[path = "support/fake_fish_audio.rs"]
 mod fake_fish_audio;
-#[path = "support/loopback.rs"]
-mod loopback;
+mod support;
 
 use std::time::Duration;
 
-use bench::{BUFFER, Bench, SOON, listen, next, say, speak, until};
-use fake::watermark;
-use fake_fish_audio::FISH_AUDIO;
-use loopback::{Behaviour, Fake};
-use tokio::time::timeout;
-use voxrelay::lease::{CheckoutKind, Lease};
-use voxrelay_protocol::provider::{Account, provider};
-use voxrelay_protocol::request::Credential;
-use voxrelay_protocol::{Command, Event, FaultClass, FaultKind};
+use support::bench::{listen, next, say, speak, until};
+use support::fake_server::{Behaviour, Fake, FakeFault, watermark};
+use support::studio::{self, Studio, Vendor, own_client};
+use voxrelay::lease::CheckoutKind;
+use voxrelay_protocol::{Command, Event, FaultKind};
 
-struct Tank {
-    fake: Fake,
-    bench: Bench,
+fn fish(api: &'static str) -> Vendor {
+    Vendor { name: "fish-audio", judge: fake_fish_audio::judge, api, ask: |spec| spec.words = true }
 }
 
-impl Tank {
-    async fn start(behaviour: Behaviour) -> Self {
-        Self::of("live-with-timestamp", behaviour).await
-    }
-
-    async fn of(api: &'static str, behaviour: Behaviour) -> Self {
-        let fake = Fake::start(FISH_AUDIO, behaviour).await;
-        let account = Account { url: fake.url(), api_key: Some(Credential::new("secret")), api };
-        let provider = provider("fish-audio").expect("a row in the table");
-        let bench = Bench::at(fake.url(), |upstream| {
-            upstream.provider = provider;
-            upstream.account = account;
-        });
-        Self { bench: bench.await, fake }
-    }
-
-    async fn lease(&self) -> Lease {
-        self.bench.lease_with(|spec| spec.words = true).await
-    }
+async fn start(behaviour: Behaviour) -> Studio {
+    Studio::start(fish("live-with-timestamp"), behaviour).await
 }
 
 /// What fails a turn, and that the next one is clean on a fresh link.
 async fn fails_once(behaviour: Behaviour, kind: FaultKind) {
-    let shown = format!("{behaviour:?}");
-    let tank = Tank::start(behaviour).await;
-    assert_eq!(speak(&mut tank.lease().await, "x").await, Err(kind), "{shown}");
-    if matches!(kind.class(), FaultClass::Account | FaultClass::Quota) {
-        // Its key is left alone for a while.
-        assert_eq!(tank.bench.fault().await.kind, kind, "{shown}");
-        return;
+    if let Some(studio) = studio::fails_once(fish("live-with-timestamp"), behaviour, kind).await {
+        assert_eq!(studio.fake.stats().sockets, 2, "{kind:?}");
     }
-    tank.fake.change(|behaviour| *behaviour = Behaviour::default());
-    assert_eq!(speak(&mut tank.lease().await, "clean").await, Ok(watermark("clean", 64)), "{shown}");
-    assert_eq!(tank.fake.stats().sockets, 2, "{shown}");
 }
 
 #[tokio::test]
 async fn two_turns_run_on_one_link() {
     for api in ["live-with-timestamp", "live"] {
-        let tank = Tank::of(api, Behaviour::default()).await;
+        let studio = Studio::start(fish(api), Behaviour::odd()).await;
         let mut kinds = Vec::new();
         for text in ["The first turn.", "And the second, which is a good deal longer than the first one was."]
         {
-            let mut lease = tank.bench.lease().await;
+            let mut lease = studio.bench.lease().await;
             kinds.push(lease.checkout().kind);
             assert_eq!(speak(&mut lease, text).await, Ok(watermark(text, 64)));
         }
         assert_eq!(kinds, [CheckoutKind::Cold, CheckoutKind::Warm]);
-        assert_eq!((tank.fake.stats().sockets, tank.fake.stats().runs), (1, 2));
+        assert_eq!((studio.fake.stats().sockets, studio.fake.stats().contexts), (1, 2));
     }
 }
 
 #[tokio::test]
 async fn a_flush_is_answered_after_its_last_audio_and_word_times_go_on_behind_it() {
-    let tank = Tank::start(Behaviour::default()).await;
-    let mut lease = tank.lease().await;
+    let studio = start(Behaviour::odd()).await;
+    let mut lease = studio.lease().await;
     let (mut heard, mut told) = (Vec::new(), Vec::new());
     for text in ["One two. ", "Three."] {
         lease.send(Command::Text(text.into())).unwrap();
@@ -108,38 +73,38 @@ async fn a_flush_is_answered_after_its_last_audio_and_word_times_go_on_behind_it
     // 64 bytes a character at 24 kHz: 1.33 ms.
     let words: Vec<_> = told.iter().map(|word| (word.text.as_str(), word.start_ms)).collect();
     assert_eq!(words, [("One", 0), ("two", 5), ("Three", 12)]);
-    assert_eq!((tank.fake.stats().sockets, tank.fake.stats().runs), (1, 2));
+    assert_eq!((studio.fake.stats().sockets, studio.fake.stats().contexts), (1, 2));
 }
 
 #[tokio::test]
 async fn a_cancelled_run_takes_its_link_with_it_and_leaks_nothing() {
-    let tank = Tank::start(Behaviour { pace: Duration::from_millis(1), ..Behaviour::default() }).await;
+    let studio = start(Behaviour { pace: Duration::from_millis(1), ..Behaviour::odd() }).await;
     for turn in 1..=10 {
-        let mut lease = tank.lease().await;
+        let mut lease = studio.lease().await;
         say(&mut lease, &"old ".repeat(500));
         assert!(next(&mut lease).await.unwrap().audio_len() > 0);
         drop(lease);
         let text = format!("turn {turn}");
-        let mut lease = tank.lease().await;
+        let mut lease = studio.lease().await;
         assert_eq!(speak(&mut lease, &text).await, Ok(watermark(&text, 64)));
         // The one whose run was cut short is closed at once, which is all that stops the vendor.
-        until(|| tank.fake.stats().live == 1).await;
+        until(|| studio.fake.stats().sockets_live == 1).await;
     }
-    assert!(tank.fake.stats().sockets > 10);
-    until(|| tank.bench.counts().slots == 0).await;
+    assert!(studio.fake.stats().sockets > 10);
+    until(|| studio.bench.counts().slots == 0).await;
 }
 
 #[tokio::test]
 async fn a_cancel_between_runs_leaves_the_link_clean() {
-    let tank = Tank::start(Behaviour::default()).await;
-    let mut lease = tank.lease().await;
+    let studio = start(Behaviour::odd()).await;
+    let mut lease = studio.lease().await;
     lease.send(Command::Text("One.".into())).unwrap();
     lease.send(Command::Flush).unwrap();
     while next(&mut lease).await != Some(Event::Flushed) {}
     drop(lease);
-    until(|| tank.bench.counts().idle == 1).await;
-    assert_eq!(speak(&mut tank.lease().await, "Two.").await, Ok(watermark("Two.", 64)));
-    assert_eq!(tank.fake.stats().sockets, 1);
+    until(|| studio.bench.counts().idle == 1).await;
+    assert_eq!(speak(&mut studio.lease().await, "Two.").await, Ok(watermark("Two.", 64)));
+    assert_eq!(studio.fake.stats().sockets, 1);
 }
 
 #[tokio::test]
@@ -152,12 +117,12 @@ async fn every_refused_upgrade_has_its_kind() {
         (500, FaultKind::Http5xx),
         (503, FaultKind::Http5xx),
     ] {
-        let refuse = Some((status, "{\"message\":\"no\"}"));
-        let tank = Tank::start(Behaviour { refuse, ..Behaviour::default() }).await;
-        assert_eq!(tank.bench.fault().await.kind, kind, "{status}");
+        let refuse_saying = Some((status, "{\"message\":\"no\"}"));
+        let studio = start(Behaviour { refuse_saying, ..Behaviour::odd() }).await;
+        assert_eq!(studio.bench.fault().await.kind, kind, "{status}");
     }
-    let tank = Tank::start(Behaviour { key: "another", ..Behaviour::default() }).await;
-    assert_eq!(tank.bench.fault().await.kind, FaultKind::Auth);
+    let studio = start(Behaviour { key: Some("another".into()), ..Behaviour::odd() }).await;
+    assert_eq!(studio.bench.fault().await.kind, FaultKind::Auth);
 }
 
 #[tokio::test]
@@ -169,17 +134,21 @@ async fn every_error_in_band_has_its_kind_and_costs_the_link() {
         ("reference_id not found", FaultKind::Rejected),
         ("finish", FaultKind::ContextError),
     ] {
-        fails_once(Behaviour { error: Some(error), ..Behaviour::default() }, kind).await;
+        fails_once(Behaviour { fault: Some(FakeFault::saying(error)), ..Behaviour::odd() }, kind).await;
     }
-    fails_once(Behaviour { garbage: 2, ..Behaviour::default() }, FaultKind::BadFrame).await;
-    fails_once(Behaviour { close: Some((1011, "?")), ..Behaviour::default() }, FaultKind::ClosedEarly).await;
-    fails_once(Behaviour { die_after: Some(0), ..Behaviour::default() }, FaultKind::ClosedEarly).await;
+    fails_once(Behaviour { garbage: 2, ..Behaviour::odd() }, FaultKind::BadFrame).await;
+    fails_once(
+        Behaviour { fault: Some(FakeFault::closing((1011, "?"))), ..Behaviour::odd() },
+        FaultKind::ClosedEarly,
+    )
+    .await;
+    fails_once(Behaviour { die_after: Some(0), ..Behaviour::odd() }, FaultKind::ClosedEarly).await;
 }
 
 #[tokio::test]
 async fn a_link_cut_after_audio_ends_its_stream_after_all_that_came() {
-    let tank = Tank::start(Behaviour { die_after: Some(3), ..Behaviour::default() }).await;
-    let mut lease = tank.lease().await;
+    let studio = start(Behaviour { die_after: Some(3), ..Behaviour::odd() }).await;
+    let mut lease = studio.lease().await;
     let text = "long ".repeat(200);
     say(&mut lease, &text);
     let (heard, end) = listen(&mut lease).await;
@@ -191,74 +160,47 @@ async fn a_link_cut_after_audio_ends_its_stream_after_all_that_came() {
 
 #[tokio::test]
 async fn a_run_without_audio_ends_as_one() {
-    let tank = Tank::start(Behaviour { mute: true, ..Behaviour::default() }).await;
-    assert_eq!(speak(&mut tank.lease().await, "x").await, Ok(Vec::new()));
-    assert_eq!(speak(&mut tank.lease().await, "y").await, Ok(Vec::new()));
-    assert_eq!(tank.fake.stats().sockets, 1);
+    let studio = start(Behaviour { mute: true, ..Behaviour::odd() }).await;
+    assert_eq!(speak(&mut studio.lease().await, "x").await, Ok(Vec::new()));
+    assert_eq!(speak(&mut studio.lease().await, "y").await, Ok(Vec::new()));
+    assert_eq!(studio.fake.stats().sockets, 1);
 }
 
 #[tokio::test]
 async fn a_second_finish_and_a_close_behind_it_reach_nobody() {
     for behaviour in [
-        Behaviour { done_twice: true, ..Behaviour::default() },
-        Behaviour { close_after_end: true, ..Behaviour::default() },
-        Behaviour { idle: Duration::from_millis(1), ..Behaviour::default() },
+        Behaviour { done_twice: true, ..Behaviour::odd() },
+        Behaviour { close_after_end: true, ..Behaviour::odd() },
+        Behaviour { idle: Some(Duration::from_millis(1)), ..Behaviour::odd() },
     ] {
-        let tank = Tank::start(behaviour).await;
+        let studio = start(behaviour).await;
         for turn in 0..10 {
             let text = format!("turn {turn}");
-            assert_eq!(speak(&mut tank.lease().await, &text).await, Ok(watermark(&text, 64)));
+            assert_eq!(speak(&mut studio.lease().await, &text).await, Ok(watermark(&text, 64)));
             // Half of the turns cross the close, the others come behind it.
             if turn % 2 == 0 {
-                until(|| tank.fake.stats().live == 0).await;
+                until(|| studio.fake.stats().sockets_live == 0).await;
             }
         }
-        assert!(tank.fake.stats().sockets > 1);
+        assert!(studio.fake.stats().sockets > 1);
     }
 }
 
 #[tokio::test]
 async fn a_half_open_link_is_given_up_and_never_handed_out_again() {
-    let tank = Tank::start(Behaviour::default()).await;
-    assert!(speak(&mut tank.lease().await, "x").await.is_ok());
-    tank.fake.change(|behaviour| behaviour.half_open = true);
-    let mut lease = tank.lease().await;
-    assert_eq!(lease.checkout().kind, CheckoutKind::Warm);
-    say(&mut lease, "into the void");
-    assert!(timeout(Duration::from_millis(50), next(&mut lease)).await.is_err());
-    drop(lease);
-    tank.fake.change(|behaviour| behaviour.half_open = false);
-    assert_eq!(speak(&mut tank.lease().await, "heard").await, Ok(watermark("heard", 64)));
-    assert_eq!(tank.fake.stats().sockets, 2);
+    fish("live-with-timestamp").is_half_open().await;
 }
 
 #[tokio::test]
 async fn a_slow_reader_pauses_its_link_and_loses_nothing() {
-    let tank = Tank::start(Behaviour::default()).await;
-    let mut lease = tank.lease().await;
-    let text = "s".repeat(20_000);
-    say(&mut lease, &text);
-    until(|| lease.buffered_bytes() >= BUFFER).await;
-    assert!(lease.buffered_bytes() <= BUFFER + 1024);
-    let (heard, end) = timeout(SOON, listen(&mut lease)).await.unwrap();
-    assert_eq!(end, Ok(()));
-    assert!(heard == watermark(&text, 64), "not the same");
+    fish("live-with-timestamp").is_read_slowly().await;
 }
 
-#[test]
-fn the_vendors_own_client_is_at_home_with_the_fake() {
-    let Ok(python) = std::env::var("VOXRELAY_TEST_PYTHON") else {
-        eprintln!("skipped: VOXRELAY_TEST_PYTHON names no python with the vendor's package");
-        return;
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let fake = Fake::start(FISH_AUDIO, Behaviour { key: "k", ..Behaviour::default() }).await;
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/fish_audio.py");
-        let mut client = tokio::process::Command::new(python);
-        client.arg(script).arg(fake.url()).arg("k").kill_on_drop(true);
-        let output = timeout(Duration::from_secs(60), client.output()).await.unwrap().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(fake.stats().runs, 3);
-    });
+#[tokio::test]
+async fn the_vendors_own_client_is_at_home_with_the_fake() {
+    let behaviour = Behaviour { key: Some("k".into()), ..Behaviour::odd() };
+    let fake = Fake::start(fake_fish_audio::judge, behaviour).await;
+    if own_client(&fake, "fish_audio.py", None).await {
+        assert_eq!(fake.stats().contexts, 3);
+    }
 }

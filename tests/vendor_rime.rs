@@ -3,72 +3,30 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
 
-#[path = "support/bench.rs"]
-mod bench;
-#[path = "support/fake.rs"]
-mod fake;
 #[path = "support/fake_rime.rs"]
 mod fake_rime;
-#[path = "support/loopback.rs"]
-mod loopback;
+mod support;
 
 use std::time::Duration;
 
-use bench::{BUFFER, Bench, SOON, listen, next, say, speak, until};
-use fake::watermark;
-use fake_rime::RIME;
-use loopback::{Behaviour, Fake};
-use tokio::time::timeout;
-use voxrelay::lease::{CheckoutKind, Lease};
-use voxrelay_protocol::provider::{Account, provider};
-use voxrelay_protocol::request::Credential;
-use voxrelay_protocol::{AudioFormat, Command, Encoding, Event, FaultClass, FaultKind};
+use support::bench::{listen, next, say, speak, speak_at_once, until};
+use support::fake_server::{Behaviour, Fake, FakeFault, watermark};
+use support::studio::{Studio, Vendor, fails_once, own_client};
+use voxrelay::lease::CheckoutKind;
+use voxrelay_protocol::{AudioFormat, Command, Encoding, Event, FaultKind};
 
 const ALL: [&str; 4] = ["ws3", "ws2", "ws", "v1"];
 /// Those on which a stream can follow another.
 const REUSED: [&str; 3] = ["ws3", "ws2", "v1"];
 
-struct Studio {
-    fake: Fake,
-    bench: Bench,
-}
-
-impl Studio {
-    async fn start(api: &'static str, behaviour: Behaviour) -> Self {
-        let fake = Fake::start(RIME, behaviour).await;
-        let account = Account { url: fake.url(), api_key: Some(Credential::new("secret")), api };
-        let provider = provider("rime").expect("a row in the table");
-        let bench = Bench::at(fake.url(), |upstream| {
-            upstream.provider = provider;
-            upstream.account = account;
-        });
-        Self { bench: bench.await, fake }
-    }
-
-    async fn lease(&self) -> Lease {
-        self.bench.lease_with(|spec| spec.words = true).await
-    }
-}
-
-/// What fails a turn, and that the next one is clean, if there may be one.
-async fn fails_once(api: &'static str, behaviour: Behaviour, kind: FaultKind) -> Option<Studio> {
-    let shown = format!("{api} {behaviour:?}");
-    let studio = Studio::start(api, behaviour).await;
-    assert_eq!(speak(&mut studio.lease().await, "x").await, Err(kind), "{shown}");
-    if matches!(kind.class(), FaultClass::Account | FaultClass::Quota) {
-        // Its key is left alone for a while.
-        assert_eq!(studio.bench.fault().await.kind, kind, "{shown}");
-        return None;
-    }
-    studio.fake.change(|behaviour| *behaviour = Behaviour::default());
-    assert_eq!(speak(&mut studio.lease().await, "clean").await, Ok(watermark("clean", 64)), "{shown}");
-    Some(studio)
+fn rime(api: &'static str) -> Vendor {
+    Vendor { name: "rime", judge: fake_rime::judge, api, ask: |spec| spec.words = true }
 }
 
 #[tokio::test]
 async fn turns_follow_each_other_on_one_link_where_their_ends_are_told() {
     for api in ALL {
-        let studio = Studio::start(api, Behaviour::default()).await;
+        let studio = Studio::start(rime(api), Behaviour::odd()).await;
         let mut kinds = Vec::new();
         for text in ["The first turn. It has two sentences.", "And the second, in pieces"] {
             let mut lease = studio.lease().await;
@@ -87,14 +45,14 @@ async fn turns_follow_each_other_on_one_link_where_their_ends_are_told() {
 
 #[tokio::test]
 async fn links_are_kept_apart_by_all_that_their_address_fixes() {
-    let studio = Studio::start("ws3", Behaviour::default()).await;
+    let studio = Studio::start(rime("ws3"), Behaviour::odd()).await;
     for rate in [8_000, 24_000, 8_000, 24_000] {
         let format = AudioFormat::raw(Encoding::PcmS16le, rate);
         let mut lease = studio.bench.lease_with(|spec| spec.format = format).await;
         assert_eq!(speak(&mut lease, "x").await, Ok(watermark("x", 64)));
     }
     assert_eq!(studio.fake.stats().sockets, 2);
-    let studio = Studio::start("v1", Behaviour::default()).await;
+    let studio = Studio::start(rime("v1"), Behaviour::odd()).await;
     for voice in ["a", "b"] {
         let mut lease = studio.bench.lease_with(|spec| spec.voice = voice.into()).await;
         assert_eq!(speak(&mut lease, "x").await, Ok(watermark("x", 64)));
@@ -105,7 +63,7 @@ async fn links_are_kept_apart_by_all_that_their_address_fixes() {
 #[tokio::test]
 async fn a_flush_is_answered_after_its_last_audio_and_word_times_go_on_behind_it() {
     for api in REUSED {
-        let studio = Studio::start(api, Behaviour::default()).await;
+        let studio = Studio::start(rime(api), Behaviour::odd()).await;
         let mut lease = studio.lease().await;
         for text in ["One two. ", "Three"] {
             lease.send(Command::Text(text.into())).unwrap();
@@ -131,7 +89,7 @@ async fn a_flush_is_answered_after_its_last_audio_and_word_times_go_on_behind_it
 
 #[tokio::test]
 async fn a_language_without_word_times_is_not_waited_for() {
-    let studio = Studio::start("ws3", Behaviour::default()).await;
+    let studio = Studio::start(rime("ws3"), Behaviour::odd()).await;
     let mut lease = studio.bench.lease_with(|spec| spec.language = Some("ger".into())).await;
     assert_eq!(speak(&mut lease, "Guten Tag.").await, Ok(watermark("Guten Tag.", 64)));
 }
@@ -139,7 +97,7 @@ async fn a_language_without_word_times_is_not_waited_for() {
 #[tokio::test]
 async fn nothing_of_a_cancelled_turn_reaches_the_next_one() {
     for api in ALL {
-        let studio = Studio::start(api, Behaviour { late_chunks: 5, ..Behaviour::default() }).await;
+        let studio = Studio::start(rime(api), Behaviour { late_chunks: 5, ..Behaviour::odd() }).await;
         for turn in 1..=10 {
             studio.fake.change(|behaviour| behaviour.pace = Duration::from_millis(1));
             let mut lease = studio.lease().await;
@@ -166,14 +124,10 @@ async fn nothing_of_a_cancelled_turn_reaches_the_next_one() {
 #[tokio::test]
 async fn contexts_of_v1_run_side_by_side_and_stay_apart() {
     let pace = Duration::from_millis(2);
-    let studio = Studio::start("v1", Behaviour { pace, ..Behaviour::default() }).await;
+    let studio = Studio::start(rime("v1"), Behaviour { pace, ..Behaviour::odd() }).await;
     let (mut first, mut second) = (studio.lease().await, studio.lease().await);
     assert_eq!(second.checkout().kind, CheckoutKind::Hit);
-    let texts = ["a".repeat(300), "z".repeat(300)];
-    let (heard_first, heard_second) =
-        tokio::join!(speak(&mut first, &texts[0]), speak(&mut second, &texts[1]));
-    assert_eq!(heard_first, Ok(watermark(&texts[0], 64)));
-    assert_eq!(heard_second, Ok(watermark(&texts[1], 64)));
+    speak_at_once(&mut first, &mut second).await;
     assert_eq!(studio.fake.stats().sockets, 1);
 }
 
@@ -187,12 +141,16 @@ async fn every_refused_upgrade_has_its_kind() {
         (500, "Internal error", FaultKind::Http5xx),
     ] {
         for api in ALL {
-            let studio =
-                Studio::start(api, Behaviour { refuse: Some((status, body)), ..Behaviour::default() }).await;
+            let studio = Studio::start(
+                rime(api),
+                Behaviour { refuse_saying: Some((status, body)), ..Behaviour::odd() },
+            )
+            .await;
             assert_eq!(studio.bench.fault().await.kind, kind, "{api} {body}");
         }
     }
-    let studio = Studio::start("ws3", Behaviour { key: "another", ..Behaviour::default() }).await;
+    let studio =
+        Studio::start(rime("ws3"), Behaviour { key: Some("another".into()), ..Behaviour::odd() }).await;
     assert_eq!(studio.bench.fault().await.kind, FaultKind::Auth);
 }
 
@@ -205,8 +163,12 @@ async fn every_error_in_band_has_its_kind() {
             ("invalid subscription", FaultKind::Payment),
             ("internal error", FaultKind::ContextError),
         ] {
-            let studio =
-                fails_once(api, Behaviour { error: Some(error), ..Behaviour::default() }, kind).await;
+            let studio = fails_once(
+                rime(api),
+                Behaviour { fault: Some(FakeFault::saying(error)), ..Behaviour::odd() },
+                kind,
+            )
+            .await;
             assert!(studio.is_none_or(|studio| studio.fake.stats().sockets == 2), "{error}");
         }
     }
@@ -220,7 +182,12 @@ async fn every_error_in_band_has_its_kind() {
         ("unavailable", FaultKind::ContextError),
         ("internal", FaultKind::ContextError),
     ] {
-        let studio = fails_once("v1", Behaviour { error: Some(error), ..Behaviour::default() }, kind).await;
+        let studio = fails_once(
+            rime("v1"),
+            Behaviour { fault: Some(FakeFault::saying(error)), ..Behaviour::odd() },
+            kind,
+        )
+        .await;
         assert!(studio.is_none_or(|studio| studio.fake.stats().sockets == 1), "{error}");
     }
 }
@@ -234,9 +201,14 @@ async fn every_close_has_its_kind() {
             ((1011, "words nobody knows"), FaultKind::ClosedEarly),
             ((1012, ""), FaultKind::ClosedEarly),
         ] {
-            fails_once(api, Behaviour { close: Some(close), ..Behaviour::default() }, kind).await;
+            fails_once(
+                rime(api),
+                Behaviour { fault: Some(FakeFault::closing(close)), ..Behaviour::odd() },
+                kind,
+            )
+            .await;
         }
-        fails_once(api, Behaviour { die_after: Some(0), ..Behaviour::default() }, FaultKind::ClosedEarly)
+        fails_once(rime(api), Behaviour { die_after: Some(0), ..Behaviour::odd() }, FaultKind::ClosedEarly)
             .await;
     }
 }
@@ -244,7 +216,7 @@ async fn every_close_has_its_kind() {
 #[tokio::test]
 async fn a_link_cut_after_audio_ends_its_stream_after_all_that_came() {
     for api in ALL {
-        let studio = Studio::start(api, Behaviour { die_after: Some(3), ..Behaviour::default() }).await;
+        let studio = Studio::start(rime(api), Behaviour { die_after: Some(3), ..Behaviour::odd() }).await;
         let mut lease = studio.lease().await;
         let text = "long ".repeat(150);
         say(&mut lease, &text);
@@ -259,7 +231,7 @@ async fn a_link_cut_after_audio_ends_its_stream_after_all_that_came() {
 #[tokio::test]
 async fn a_synthesis_without_audio_ends_as_one() {
     for api in ALL {
-        let studio = Studio::start(api, Behaviour { mute: true, ..Behaviour::default() }).await;
+        let studio = Studio::start(rime(api), Behaviour { mute: true, ..Behaviour::odd() }).await;
         assert_eq!(speak(&mut studio.lease().await, "x").await, Ok(Vec::new()), "{api}");
     }
 }
@@ -267,17 +239,17 @@ async fn a_synthesis_without_audio_ends_as_one() {
 #[tokio::test]
 async fn broken_frames_and_second_ends_reach_nobody() {
     for api in ["ws3", "ws2"] {
-        let behaviour = Behaviour { garbage: 1, done_twice: true, ..Behaviour::default() };
-        let studio = Studio::start(api, behaviour).await;
+        let behaviour = Behaviour { garbage: 1, done_twice: true, ..Behaviour::odd() };
+        let studio = Studio::start(rime(api), behaviour).await;
         for turn in 0..5 {
             let text = format!("turn {turn}");
             assert_eq!(speak(&mut studio.lease().await, &text).await, Ok(watermark(&text, 64)), "{api}");
             // The second end comes when nobody is there: such a link is not used again.
             until(|| studio.bench.counts().links == 0).await;
         }
-        fails_once(api, Behaviour { garbage: 2, ..Behaviour::default() }, FaultKind::BadFrame).await;
+        fails_once(rime(api), Behaviour { garbage: 2, ..Behaviour::odd() }, FaultKind::BadFrame).await;
     }
-    let studio = Studio::start("v1", Behaviour { done_twice: true, ..Behaviour::default() }).await;
+    let studio = Studio::start(rime("v1"), Behaviour { done_twice: true, ..Behaviour::odd() }).await;
     for text in ["one", "two", "three"] {
         assert_eq!(speak(&mut studio.lease().await, text).await, Ok(watermark(text, 64)));
     }
@@ -288,13 +260,13 @@ async fn broken_frames_and_second_ends_reach_nobody() {
 async fn a_stale_link_is_never_handed_out() {
     for api in REUSED {
         let idle = Duration::from_millis(1);
-        let studio = Studio::start(api, Behaviour { idle, ..Behaviour::default() }).await;
+        let studio = Studio::start(rime(api), Behaviour { idle: Some(idle), ..Behaviour::odd() }).await;
         for turn in 0..20 {
             let text = format!("turn {turn}");
             assert_eq!(speak(&mut studio.lease().await, &text).await, Ok(watermark(&text, 64)), "{api}");
             // Half of the turns cross the close, the others come behind it.
             if turn % 2 == 0 {
-                until(|| studio.fake.stats().live == 0).await;
+                until(|| studio.fake.stats().sockets_live == 0).await;
             }
         }
         assert!(studio.fake.stats().sockets > 1, "no link went stale");
@@ -304,17 +276,7 @@ async fn a_stale_link_is_never_handed_out() {
 #[tokio::test]
 async fn a_half_open_link_is_given_up_and_never_handed_out_again() {
     for api in ["ws3", "ws2"] {
-        let studio = Studio::start(api, Behaviour::default()).await;
-        assert!(speak(&mut studio.lease().await, "x").await.is_ok());
-        studio.fake.change(|behaviour| behaviour.half_open = true);
-        let mut lease = studio.lease().await;
-        assert_eq!(lease.checkout().kind, CheckoutKind::Warm);
-        say(&mut lease, "into the void");
-        assert!(timeout(Duration::from_millis(50), next(&mut lease)).await.is_err());
-        drop(lease);
-        studio.fake.change(|behaviour| behaviour.half_open = false);
-        assert_eq!(speak(&mut studio.lease().await, "heard").await, Ok(watermark("heard", 64)), "{api}");
-        assert_eq!(studio.fake.stats().sockets, 2);
+        let studio = rime(api).is_half_open().await;
         // The dirty one is waited for in vain, and then retired.
         until(|| studio.bench.counts().links == 1 && studio.bench.counts().slots == 0).await;
     }
@@ -323,38 +285,16 @@ async fn a_half_open_link_is_given_up_and_never_handed_out_again() {
 #[tokio::test]
 async fn a_slow_reader_pauses_its_link_and_loses_nothing() {
     for api in ["ws3", "ws2", "ws"] {
-        let studio = Studio::start(api, Behaviour::default()).await;
-        let mut lease = studio.lease().await;
-        let text = "s".repeat(20_000);
-        say(&mut lease, &text);
-        until(|| lease.buffered_bytes() >= BUFFER).await;
-        assert!(lease.buffered_bytes() <= BUFFER + 1024, "{api}");
-        let (heard, end) = timeout(SOON, listen(&mut lease)).await.unwrap();
-        assert_eq!(end, Ok(()), "{api}");
-        assert!(heard == watermark(&text, 64), "{api}: not the same");
+        rime(api).is_read_slowly().await;
     }
 }
 
-#[test]
-fn a_client_of_the_vendors_sockets_is_at_home_with_the_fake() {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/rime_client.py");
-    let has_package = |python: &String| {
-        let imported =
-            std::process::Command::new(python).args(["-c", "import livekit.plugins.rime"]).output();
-        imported.is_ok_and(|output| output.status.success())
-    };
-    let Some(python) = std::env::var("VOXRELAY_TEST_PYTHON").ok().filter(has_package) else {
-        eprintln!("skipped: VOXRELAY_TEST_PYTHON names no python with livekit-plugins-rime");
-        return;
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let fake = Fake::start(RIME, Behaviour { key: "k", ..Behaviour::default() }).await;
-        let mut client = tokio::process::Command::new(python);
-        client.arg(script).arg(fake.url()).arg("k").kill_on_drop(true);
-        let output = timeout(Duration::from_secs(60), client.output()).await.unwrap().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+#[tokio::test]
+async fn a_client_of_the_vendors_sockets_is_at_home_with_the_fake() {
+    let behaviour = Behaviour { key: Some("k".into()), ..Behaviour::odd() };
+    let fake = Fake::start(fake_rime::judge, behaviour).await;
+    if own_client(&fake, "rime_client.py", Some("livekit.plugins.rime")).await {
         // Each socket of the client has served both turns.
-        assert_eq!((fake.stats().sockets, fake.stats().runs), (2, 4));
-    });
+        assert_eq!((fake.stats().sockets, fake.stats().contexts), (2, 4));
+    }
 }

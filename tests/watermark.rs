@@ -7,19 +7,16 @@
 
 #[path = "support/fake_deepgram.rs"]
 mod fake_deepgram;
-#[path = "support/fake_server.rs"]
-mod fake_server;
 mod support;
-use support::fake;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake::{Behaviour, FakeCartesia, watermark};
-use fake_server::{Fake, Knobs};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use support::fake::FakeCartesia;
+use support::fake_server::{Behaviour, Fake, watermark};
 use support::{PATIENCE, Seen, TestClient, TestRelay, until};
 use voxrelay::config::{Config, PoolSettings, Route, Upstream, Voice, Watchdogs};
 use voxrelay_protocol::provider::{Account, provider};
@@ -44,8 +41,8 @@ async fn five_hundred_streams_interrupted_at_random_hear_their_own_bytes_and_no_
     );
     println!("VOXRELAY_TEST_SEED={seed}");
     let shared = FakeCartesia::start(Behaviour { pace: PACE, late_chunks: 3, ..Behaviour::default() }).await;
-    let knobs = Knobs { pace: PACE, late_chunks: 3, ..Knobs::default() };
-    let own = Fake::start(fake_deepgram::judge, knobs).await;
+    let behaviour = Behaviour { pace: PACE, late_chunks: 3, ..Behaviour::default() };
+    let own = Fake::start(fake_deepgram::judge, behaviour).await;
     let relay = TestRelay::with_vendor(&shared, |config, vendor| {
         roomy(config);
         patient(vendor);

@@ -1,8 +1,5 @@
 //! A pool of one upstream in front of a fake vendor, and what one does with a lease.
 
-#![allow(dead_code)] // each test file uses its own part
-#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
-
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +13,8 @@ use voxrelay_protocol::provider::{Account, provider};
 use voxrelay_protocol::request::Credential;
 use voxrelay_protocol::{AudioFormat, Command, Event, FaultKind, SynthesisSpec, UpstreamFault};
 
-use crate::fake::{Behaviour, FakeCartesia};
+use super::fake::FakeCartesia;
+use super::fake_server::{Behaviour, Fake, watermark};
 
 /// Bytes of audio and of text that may wait, per stream.
 pub const BUFFER: usize = 1024 * 1024;
@@ -44,6 +42,16 @@ impl Bench {
 
     pub async fn at(url: String, change: impl FnOnce(&mut Upstream)) -> Self {
         Self::build(url, FakeCartesia::start(Behaviour::default()).await, change)
+    }
+
+    /// In front of a fake of another vendor.
+    pub async fn before(fake: &Fake, vendor: &str, api: &'static str) -> Self {
+        let row = provider(vendor).expect("a row in the table");
+        let change = |upstream: &mut Upstream| {
+            upstream.provider = row;
+            upstream.account.api = api;
+        };
+        Self::at(fake.url(), change).await
     }
 
     fn build(url: String, fake: FakeCartesia, change: impl FnOnce(&mut Upstream)) -> Self {
@@ -139,6 +147,13 @@ pub async fn speak(lease: &mut Lease, text: &str) -> Result<Vec<u8>, FaultKind> 
     say(lease, text);
     let (heard, end) = listen(lease).await;
     end.map(|()| heard)
+}
+
+/// Two turns at once, each of which hears all that is its own and nothing else.
+pub async fn speak_at_once(first: &mut Lease, second: &mut Lease) {
+    let texts = ["a".repeat(300), "z".repeat(300)];
+    let heard = tokio::join!(speak(first, &texts[0]), speak(second, &texts[1]));
+    assert_eq!(heard, (Ok(watermark(&texts[0], 64)), Ok(watermark(&texts[1], 64))));
 }
 
 /// Waits for something that happens in another task.

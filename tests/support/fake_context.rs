@@ -10,9 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Behaviour, FakeError, Out, World, watermark};
-
-const FOREVER: Duration = Duration::from_secs(3600);
+use super::{Behaviour, FOREVER, FakeError, Out, World, watermark, words};
 
 /// One context, from its first message to its end.
 pub struct Context {
@@ -59,11 +57,7 @@ impl Context {
             other => panic!("no encoding of the vendor: {other:?}"),
         };
         assert_eq!(format["container"], "raw");
-        world.count(|stats| {
-            stats.contexts += 1;
-            stats.contexts_live += 1;
-            stats.contexts_most = stats.contexts_most.max(stats.contexts_live);
-        });
+        world.opened();
         let delay = first["max_buffer_delay_ms"].as_u64().map(Duration::from_millis);
         Self {
             world: Arc::clone(world),
@@ -149,7 +143,7 @@ impl Context {
     }
 
     async fn refuse(&mut self) -> Result<(), Over> {
-        let live = self.world.stats.lock().unwrap().contexts_live;
+        let live = self.world.stats().contexts_live;
         let full = FakeError { status: 429, code: Some("concurrency_limited"), with_context: true };
         let error = if live > self.behaviour.contexts_max { Some(full) } else { self.behaviour.error };
         let Some(FakeError { status, code, with_context }) = error else { return Ok(()) };
@@ -215,21 +209,16 @@ impl Context {
     }
 
     async fn words(&mut self) -> Result<(), Over> {
-        let (mut words, mut start, mut end) = (Vec::new(), Vec::new(), Vec::new());
         let seconds =
             |characters: usize| (characters * self.behaviour.bytes_per_char) as f64 / self.bytes_per_second;
-        let mut at = self.spoken;
         let rest: String = self.text.chars().skip(self.spoken).collect();
-        for piece in rest.split_inclusive(char::is_whitespace) {
-            let word = piece.trim();
-            if !word.is_empty() {
-                words.push(word.to_owned());
-                start.push(seconds(at));
-                end.push(seconds(at + word.chars().count()));
-            }
-            at += piece.chars().count();
+        let (mut texts, mut start, mut end) = (Vec::new(), Vec::new(), Vec::new());
+        for (word, first, last) in words(&rest) {
+            texts.push(word);
+            start.push(seconds(self.spoken + first));
+            end.push(seconds(self.spoken + last));
         }
-        let times = json!({"words": words, "start": start, "end": end});
+        let times = json!({"words": texts, "start": start, "end": end});
         self.tell("timestamps", json!({"word_timestamps": times})).await
     }
 
@@ -249,7 +238,7 @@ impl Context {
         while !self.speaking.is_empty() {
             self.chunk().await?;
         }
-        if self.behaviour.done_after_cancel { self.done().await } else { Ok(()) }
+        if self.behaviour.cancel_answered { self.done().await } else { Ok(()) }
     }
 
     fn count_out(&mut self) {

@@ -5,38 +5,39 @@
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::server::Request;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
-use crate::fake_server::{FakeFault, Knobs, Lines, Out, Talk, World, asked, chunks};
+use crate::support::fake_lines::{Lines, Out, Voice, talk};
+use crate::support::fake_server::{Behaviour, FakeFault, Refusal, Talk, World, asked, chunks, header};
 
 /// Buffered text that makes the vendor begin by itself, in characters (its own logic is not published).
 const THRESHOLD: usize = 200;
 const LINE: &str = "";
 
 /// Lets in who has a key and asks for something that exists.
-pub fn judge(knobs: &Knobs, request: &Request) -> Result<Box<dyn Talk>, u16> {
-    let authorization = request.headers().get("authorization").and_then(|value| value.to_str().ok());
-    let (scheme, key) = authorization.and_then(|value| value.split_once(' ')).ok_or(401_u16)?;
+pub fn judge(behaviour: &Behaviour, request: &Request, _: &mut Response) -> Result<Talk, Refusal> {
+    let authorization = header(request, "authorization");
+    let (scheme, key) = authorization.and_then(|value| value.split_once(' ')).ok_or(401)?;
     let known = ["token", "bearer"].contains(&scheme.to_ascii_lowercase().as_str());
-    if !known || knobs.key.as_ref().is_some_and(|wanted| wanted != key) {
-        return Err(401);
+    if !known || !behaviour.lets_in(Some(key)) {
+        return Err(401.into());
     }
     let flux = match request.uri().path() {
         "/v1/speak" => false,
         "/v2/speak" => true,
-        _ => return Err(404),
+        _ => return Err(404.into()),
     };
     let model = asked(request, "model").unwrap_or_default();
-    let rates: &[_] = match asked(request, "encoding").as_deref().unwrap_or("linear16") {
+    let rates: &[_] = match asked(request, "encoding").unwrap_or("linear16") {
         "linear16" => &["8000", "16000", "24000", "32000", "48000"],
         "mulaw" | "alaw" => &["8000", "16000"],
-        _ => return Err(400),
+        _ => return Err(400.into()),
     };
-    let rate = asked(request, "sample_rate").unwrap_or("24000".into());
-    if !rates.contains(&rate.as_str()) || flux && !model.starts_with("flux-") {
-        return Err(400);
+    let rate = asked(request, "sample_rate").unwrap_or("24000");
+    if !rates.contains(&rate) || flux && !model.starts_with("flux-") {
+        return Err(400.into());
     }
-    Ok(Box::new(Deepgram { flux, ..Deepgram::default() }))
+    Ok(talk(Deepgram { flux, ..Deepgram::default() }))
 }
 
 #[derive(Default)]
@@ -48,7 +49,7 @@ struct Deepgram {
     running: bool,
 }
 
-impl Talk for Deepgram {
+impl Voice for Deepgram {
     fn greet(&mut self, lines: &mut Lines) {
         let hello = if self.flux {
             json!({"type": "Connected", "request_id": "r", "model_name": "m", "model_version": "v", "model_uuids": ["u"]})
@@ -59,13 +60,13 @@ impl Talk for Deepgram {
     }
 
     fn hear(&mut self, world: &World, message: &Value, lines: &mut Lines) {
-        let knobs = world.knobs();
-        if knobs.silent {
+        let behaviour = world.behaviour();
+        if behaviour.silent {
             return;
         }
         match message["type"].as_str() {
             Some("Speak") => self.take(world, message["text"].as_str().expect("text to speak"), lines),
-            Some("Flush") if knobs.flush_limit => {
+            Some("Flush") if behaviour.flush_limit => {
                 let warning =
                     json!({"type": "Warning", "description": "Flush limit reached", "code": "SOME"});
                 lines.note(LINE, &warning);
@@ -73,7 +74,7 @@ impl Talk for Deepgram {
             Some("Flush") => self.flush(world, lines),
             Some("Clear") if !self.flux => self.clear(world, lines),
             Some("Interrupt") if self.flux => {
-                lines.cut(LINE, knobs.late_chunks);
+                lines.cut(LINE, behaviour.late_chunks);
                 lines.note(LINE, &json!({"type": "SpeechInterrupted", "audio_played_ms": 0, "metadata": {}}));
             }
             Some("Close") => {
@@ -103,7 +104,7 @@ impl Deepgram {
         }
         world.count(|stats| stats.characters += text.chars().count());
         self.text.push_str(text);
-        if let Some(FakeFault { message, close, .. }) = world.knobs().fault {
+        if let Some(FakeFault { message, close, .. }) = world.behaviour().fault {
             message.iter().for_each(|message| lines.note(LINE, message));
             return close.into_iter().for_each(|(code, reason)| lines.push(LINE, Out::Close(code, reason)));
         }
@@ -113,11 +114,11 @@ impl Deepgram {
     }
 
     fn speak(&mut self, world: &World, lines: &mut Lines) {
-        let knobs = world.knobs();
-        for _ in 0..knobs.garbage {
+        let behaviour = world.behaviour();
+        for _ in 0..behaviour.garbage {
             lines.push(LINE, Out::Note(Message::text("{\"type\":")));
         }
-        for (audio, _) in chunks(&self.text, self.spoken, &knobs) {
+        for audio in chunks(&self.text, self.spoken, &behaviour) {
             lines.push(LINE, Out::Audio(Message::binary(audio)));
         }
         self.spoken = self.text.chars().count();
@@ -149,25 +150,25 @@ impl Deepgram {
         let last =
             if std::mem::take(&mut self.running) { Out::Last(mark.clone()) } else { Out::Note(mark.clone()) };
         lines.push(LINE, last);
-        if world.knobs().done_twice {
+        if world.behaviour().done_twice {
             lines.push(LINE, Out::Note(mark));
         }
-        if world.knobs().strangers {
+        if world.behaviour().strangers {
             lines.push(LINE, Out::Audio(Message::binary(vec![0xee; 64])));
         }
     }
 
     fn clear(&mut self, world: &World, lines: &mut Lines) {
-        let knobs = world.knobs();
+        let behaviour = world.behaviour();
         world.count(|stats| stats.cancels += 1);
         let ended =
             lines.0.get(LINE).is_some_and(|line| line.queue.iter().any(|out| matches!(out, Out::Last(_))));
-        lines.cut(LINE, knobs.late_chunks);
+        lines.cut(LINE, behaviour.late_chunks);
         self.spoken = self.text.chars().count();
         let mark = Message::text(json!({"type": "Cleared", "sequence_id": self.sequence}).to_string());
         self.sequence += 1;
         let counted = std::mem::take(&mut self.running) || ended;
-        if !knobs.cancel_answered {
+        if !behaviour.cancel_answered {
             return world.count(|stats| stats.contexts_live -= usize::from(counted));
         }
         lines.push(LINE, if counted { Out::Last(mark) } else { Out::Note(mark) });

@@ -9,34 +9,32 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::server::Request;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
-use crate::fake_server::{FakeFault, Knobs, Lines, Out, Talk, World, asked, chunks};
+use crate::support::fake_lines::{Lines, Out, Voice, talk};
+use crate::support::fake_server::{Behaviour, FakeFault, Refusal, Talk, World, asked, chunks, header};
 
 /// Contexts of one socket.
 const CONTEXTS_MAX: usize = 5;
 
 /// Lets in who has a key and asks for something that exists.
-pub fn judge(knobs: &Knobs, request: &Request) -> Result<Box<dyn Talk>, u16> {
-    let header = request.headers().get("xi-api-key").and_then(|value| value.to_str().ok());
-    let key = header.map(str::to_owned).or(asked(request, "authorization"));
-    match (&knobs.key, key) {
-        (None, Some(_)) => {}
-        (Some(wanted), Some(key)) if *wanted == key => {}
-        _ => return Err(401),
+pub fn judge(behaviour: &Behaviour, request: &Request, _: &mut Response) -> Result<Talk, Refusal> {
+    let key = header(request, "xi-api-key").or(asked(request, "authorization"));
+    if !behaviour.lets_in(key) {
+        return Err(401.into());
     }
     let path: Vec<_> = request.uri().path().trim_start_matches('/').split('/').collect();
     let ["v1", "text-to-speech", _, api @ ("multi-stream-input" | "stream-input")] = path[..] else {
-        return Err(404);
+        return Err(404.into());
     };
     let format = asked(request, "output_format").unwrap_or_default();
     let (sample, rate) = match format.split_once('_') {
         Some(("pcm", rate)) => (2.0, rate),
         Some(("ulaw" | "alaw", rate)) => (1.0, rate),
-        _ => return Err(400),
+        _ => return Err(400.into()),
     };
-    let bytes_per_ms = sample * rate.parse::<f64>().map_err(|_| 400_u16)? / 1000.0;
-    Ok(Box::new(ElevenLabs { multi: api == "multi-stream-input", bytes_per_ms, contexts: BTreeMap::new() }))
+    let bytes_per_ms = sample * rate.parse::<f64>().map_err(|_| 400)? / 1000.0;
+    Ok(talk(ElevenLabs { multi: api == "multi-stream-input", bytes_per_ms, contexts: BTreeMap::new() }))
 }
 
 struct ElevenLabs {
@@ -56,7 +54,7 @@ struct Context {
     closed: bool,
 }
 
-impl Talk for ElevenLabs {
+impl Voice for ElevenLabs {
     fn greet(&mut self, _: &mut Lines) {}
 
     fn hear(&mut self, world: &World, message: &Value, lines: &mut Lines) {
@@ -86,7 +84,7 @@ impl Talk for ElevenLabs {
         {
             return lines.push("~", Out::Close(1008, "voice settings after the first message"));
         }
-        if world.knobs().silent {
+        if world.behaviour().silent {
             return;
         }
         self.take(world, &name, message, text, known, lines);
@@ -130,7 +128,7 @@ impl ElevenLabs {
         if text != " " && !text.is_empty() {
             world.count(|stats| stats.characters += text.chars().count());
             context.text.push_str(text);
-            if let Some(FakeFault { message, with_context, close }) = world.knobs().fault {
+            if let Some(FakeFault { message, with_context, close }) = world.behaviour().fault {
                 if let Some(mut message) = message {
                     if with_context {
                         message["contextId"] = json!(name);
@@ -158,7 +156,7 @@ impl ElevenLabs {
             let cancelled = close && !context.flushed_last;
             if cancelled {
                 world.count(|stats| stats.cancels += 1);
-                lines.cut(name, world.knobs().late_chunks);
+                lines.cut(name, world.behaviour().late_chunks);
             }
             self.finish(world, name, cancelled, lines);
         } else {
@@ -167,18 +165,21 @@ impl ElevenLabs {
     }
 
     fn speak(&mut self, world: &World, name: &str, lines: &mut Lines) {
-        let knobs = world.knobs();
+        let behaviour = world.behaviour();
         let context = self.contexts.get_mut(name).unwrap();
-        for _ in 0..knobs.garbage {
+        for _ in 0..behaviour.garbage {
             lines.push(name, Out::Note(Message::text("{\"audio\":")));
         }
-        for (audio, letters) in chunks(&context.text, context.spoken, &knobs) {
-            if knobs.strangers && self.multi {
+        let letters: Vec<char> = context.text.chars().skip(context.spoken).collect();
+        let mut letters = letters.chunks((behaviour.chunk_bytes / behaviour.bytes_per_char).max(1));
+        for audio in chunks(&context.text, context.spoken, &behaviour) {
+            let letters = letters.next().unwrap_or_default();
+            if behaviour.strangers && self.multi {
                 let stranger =
                     json!({"audio": BASE64_STANDARD.encode([0xee; 64]), "contextId": "somebody-elses"});
                 lines.note(name, &stranger);
             }
-            let each = knobs.bytes_per_char as f64 / self.bytes_per_ms;
+            let each = behaviour.bytes_per_char as f64 / self.bytes_per_ms;
             let starts: Vec<_> = (0..letters.len()).map(|place| place as f64 * each).collect();
             let alignment = json!({"chars": letters, "charStartTimesMs": starts,
                 "charDurationsMs": vec![each; letters.len()]});
@@ -193,17 +194,17 @@ impl ElevenLabs {
     }
 
     fn finish(&mut self, world: &World, name: &str, cancelled: bool, lines: &mut Lines) {
-        let knobs = world.knobs();
+        let behaviour = world.behaviour();
         let mut last = json!({"audio": null, "isFinal": true});
         if self.multi {
             last["contextId"] = json!(name);
         }
-        if cancelled && !knobs.cancel_answered {
+        if cancelled && !behaviour.cancel_answered {
             return world.count(|stats| stats.contexts_live -= 1);
         }
         let last = Message::text(last.to_string());
         lines.push(name, Out::Last(last.clone()));
-        if knobs.done_twice {
+        if behaviour.done_twice {
             lines.push(name, Out::Note(last));
         }
         if !self.multi {

@@ -12,28 +12,35 @@ use serde_bytes::ByteBuf;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 
-use crate::loopback::{Asked, Behaviour, FOREVER, Kind, Socket, World, chunks, close, vanish, words};
-
-/// Fish Audio.
-pub const FISH_AUDIO: Kind = Kind {
-    judge: |asked| match asked.path.as_str() {
-        "/v1/tts/live" | "/v1/tts/live/with-timestamp" => None,
-        _ => Some((404, "{\"message\":\"Not Found\",\"status\":404}")),
-    },
-    wrong_key: (401, "{\"message\":\"Invalid Token\",\"status\":401}"),
-    subprotocol: None,
-    talk: |world, asked, socket| {
-        Box::pin(Talk { world, asked, run: None, served: false, sent: 0 }.talk(socket))
-    },
+use crate::support::fake_server::{
+    Behaviour, FOREVER, Over, Refusal, Socket, Talk, World, bearer, chunks, words,
 };
+
+/// Lets in who has the key and asks for something that exists.
+pub fn judge(behaviour: &Behaviour, request: &Request, _: &mut Response) -> Result<Talk, Refusal> {
+    if !behaviour.lets_in(bearer(request)) {
+        return Err(Refusal(401, "{\"message\":\"Invalid Token\",\"status\":401}"));
+    }
+    let timed = match request.uri().path() {
+        "/v1/tts/live" => false,
+        "/v1/tts/live/with-timestamp" => true,
+        _ => return Err(Refusal(404, "{\"message\":\"Not Found\",\"status\":404}")),
+    };
+    Ok(Box::new(move |world, socket| {
+        let conversation = Conversation { world, timed, run: None, served: false, sent: 0 };
+        Box::pin(conversation.talk(socket))
+    }))
+}
 
 /// Text that is spoken without a flush, in characters; the vendor's `chunk_length` is this at least.
 const CHUNK: usize = 100;
 
-struct Talk {
+struct Conversation {
     world: Arc<World>,
-    asked: Asked,
+    /// Whether words have times.
+    timed: bool,
     run: Option<Run>,
     served: bool,
     sent: usize,
@@ -66,31 +73,21 @@ struct Audio {
     chunk_audio_offset_sec: Option<f64>,
 }
 
-/// The socket goes no further.
-enum Over {
-    Closed(Option<(u16, &'static str)>),
-    Cut,
-    HalfOpen,
-}
-
-impl Talk {
+impl Conversation {
     async fn talk(mut self, mut socket: Socket) {
         let over = loop {
             if let Err(over) = self.turn(&mut socket).await {
                 break over;
             }
         };
-        match over {
-            Over::Closed(frame) => close(socket, frame).await,
-            Over::Cut => drop(socket),
-            Over::HalfOpen => vanish(socket).await,
-        }
+        over.end(socket).await;
     }
 
     async fn turn(&mut self, socket: &mut Socket) -> Result<(), Over> {
         let behaviour = self.world.behaviour();
         let due = self.run.as_ref().filter(|run| !behaviour.silent && run.is_due()).map(|run| run.due);
-        let idle = if self.served && self.run.is_none() { behaviour.idle } else { FOREVER };
+        let idle =
+            if self.served && self.run.is_none() { behaviour.idle.unwrap_or(FOREVER) } else { FOREVER };
         tokio::select! {
             biased;
             message = socket.next() => match message {
@@ -129,9 +126,8 @@ impl Talk {
             "stop" => self.run.as_mut().expect("a run to stop").stopped = true,
             _ => return Ok(()),
         }
-        let timed = self.asked.path.ends_with("/with-timestamp");
         if let Some(run) = &mut self.run {
-            run.say(behaviour, timed);
+            run.say(behaviour, self.timed);
         }
         Ok(())
     }
@@ -145,8 +141,8 @@ impl Talk {
         assert!(self.run.is_none(), "one run at a time");
         assert!(request["text"].is_string(), "a required member");
         self.served = true;
-        self.world.count(|stats| stats.runs += 1);
-        match behaviour.error {
+        self.world.count(|stats| stats.contexts += 1);
+        match behaviour.fault_words() {
             // Not of the vendor's words: how a run goes wrong that was accepted.
             Some("finish") | None => {}
             Some(error) => {
@@ -158,7 +154,7 @@ impl Talk {
                 return Err(Over::Closed(None));
             }
         }
-        if let Some(frame) = behaviour.close {
+        if let Some(frame) = behaviour.fault_close() {
             return Err(Over::Closed(Some(frame)));
         }
         for _ in 0..behaviour.garbage {
@@ -182,7 +178,7 @@ impl Talk {
         if behaviour.die_after.is_some_and(|chunks| self.sent >= chunks) {
             return Err(Over::Cut);
         }
-        let failed = behaviour.error == Some("finish");
+        let failed = behaviour.fault_words() == Some("finish");
         if let Some(audio) = run.out.pop_front().filter(|_| !failed) {
             self.sent += 1;
             run.due += behaviour.pace;
@@ -230,7 +226,7 @@ impl Run {
             chunk_seq: timed.then_some(seq),
             chunk_audio_offset_sec: timed.then_some(offset),
         };
-        for chunk in chunks(&rest, self.spoken, behaviour) {
+        for chunk in chunks(&self.text, self.spoken, behaviour) {
             self.out.push_back(frame(chunk, snapshots.pop_front().flatten()));
         }
         if timed {

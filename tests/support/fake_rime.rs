@@ -15,36 +15,67 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 
-use crate::loopback::{Asked, Behaviour, FOREVER, Kind, Socket, World, chunks, close, vanish, words};
-
-/// Rime.
-pub const RIME: Kind = Kind {
-    judge,
-    wrong_key: (401, "invalid api key"),
-    subprotocol: Some("rime.v1.json"),
-    talk: |world, asked, socket| match asked.get("speaker") {
-        None => Box::pin(v1::talk(world, socket)),
-        Some(_) => Box::pin(Classic::new(world, asked).talk(socket)),
-    },
+use crate::support::fake_server::{
+    Behaviour, FOREVER, Over, Refusal, Socket, Talk, World, asked, bearer, chunks, close, header, words,
 };
 
-fn judge(asked: &Asked) -> Option<(u16, &'static str)> {
-    match asked.path.as_str() {
-        "/ws" if asked.query.is_empty() => None,
-        "/ws" | "/ws2" | "/ws3" => match asked.get("speaker") {
-            None | Some("") => Some((400, "speaker is required")),
-            Some(_) => None,
-        },
-        _ => Some((404, "not found")),
+/// The subprotocol of v1, chosen when it is offered.
+const V1: &str = "rime.v1.json";
+
+/// Lets in who has the key and asks for something that exists.
+pub fn judge(behaviour: &Behaviour, request: &Request, response: &mut Response) -> Result<Talk, Refusal> {
+    if !behaviour.lets_in(bearer(request)) {
+        return Err(Refusal(401, "invalid api key"));
+    }
+    let offers = header(request, "sec-websocket-protocol").unwrap_or_default();
+    if offers.split(',').any(|offer| offer.trim() == V1) {
+        response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(V1));
+    }
+    match (request.uri().path(), asked(request, "speaker")) {
+        ("/ws", _) if request.uri().query().is_none_or(str::is_empty) => {
+            Ok(Box::new(|world, socket| Box::pin(v1::talk(world, socket))))
+        }
+        ("/ws" | "/ws2" | "/ws3", None | Some("")) => Err(Refusal(400, "speaker is required")),
+        ("/ws" | "/ws2" | "/ws3", Some(_)) => {
+            let address = Address::of(request);
+            Ok(Box::new(|world, socket| Box::pin(Classic::new(world, address).talk(socket))))
+        }
+        _ => Err(Refusal(404, "not found")),
+    }
+}
+
+/// What the address of an older socket fixes.
+struct Address {
+    is_json: bool,
+    /// Says the end of a synthesis in a member of its own.
+    is_ws2: bool,
+    has_words: bool,
+    bytes_per_second: f64,
+}
+
+impl Address {
+    fn of(request: &Request) -> Self {
+        let path = request.uri().path();
+        let is_json = path != "/ws";
+        assert!(!is_json || asked(request, "segment") == Some("never"), "only this mode is built here");
+        let sample = match asked(request, "audioFormat") {
+            Some("pcm") => 2.0,
+            Some("mulaw") => 1.0,
+            other => panic!("not built here: {other:?}"),
+        };
+        let rate: f64 = asked(request, "samplingRate").unwrap().parse().unwrap();
+        let has_words = is_json && matches!(asked(request, "lang"), None | Some("en" | "eng" | "es" | "spa"));
+        Self { is_json, is_ws2: path == "/ws2", has_words, bytes_per_second: sample * rate }
     }
 }
 
 /// One of the older sockets: one buffer, one synthesis at a time.
 struct Classic {
     world: Arc<World>,
-    asked: Asked,
-    is_json: bool,
+    address: Address,
     /// The current name; it sticks.
     name: Value,
     buffer: String,
@@ -64,24 +95,11 @@ struct Running {
     due: Instant,
 }
 
-/// The socket goes no further.
-enum Over {
-    /// Closed like this, or without a code.
-    Closed(Option<(u16, &'static str)>),
-    /// Without a word.
-    Cut,
-    HalfOpen,
-}
-
 impl Classic {
-    fn new(world: Arc<World>, asked: Asked) -> Self {
-        let is_json = asked.path != "/ws";
-        assert!(!is_json || asked.get("segment") == Some("never"), "only this mode is built here");
-        assert!(matches!(asked.get("audioFormat"), Some("pcm" | "mulaw")));
+    fn new(world: Arc<World>, address: Address) -> Self {
         Self {
             world,
-            asked,
-            is_json,
+            address,
             name: Value::Null,
             buffer: String::new(),
             queue: VecDeque::new(),
@@ -98,11 +116,7 @@ impl Classic {
                 break over;
             }
         };
-        match over {
-            Over::Closed(frame) => close(socket, frame).await,
-            Over::Cut => drop(socket),
-            Over::HalfOpen => vanish(socket).await,
-        }
+        over.end(socket).await;
     }
 
     async fn turn(&mut self, socket: &mut Socket) -> Result<(), Over> {
@@ -115,7 +129,7 @@ impl Classic {
             }
         }
         let due = self.running.as_ref().map(|running| running.due);
-        let idle = if self.served && due.is_none() { behaviour.idle } else { FOREVER };
+        let idle = if self.served && due.is_none() { behaviour.idle.unwrap_or(FOREVER) } else { FOREVER };
         tokio::select! {
             biased;
             message = socket.next() => match message {
@@ -130,7 +144,7 @@ impl Classic {
     }
 
     async fn hear(&mut self, text: &str, socket: &mut Socket) -> Result<(), Over> {
-        if !self.is_json {
+        if !self.address.is_json {
             match text {
                 "<FLUSH>" => self.flush(),
                 "<CLEAR>" => self.clear(),
@@ -165,7 +179,7 @@ impl Classic {
     /// With `segment=never` every flush is an utterance of its own, even of nothing.
     fn flush(&mut self) {
         let text = std::mem::take(&mut self.buffer);
-        if self.is_json || !text.is_empty() {
+        if self.address.is_json || !text.is_empty() {
             self.queue.push_back((self.name.clone(), text));
         }
     }
@@ -196,20 +210,20 @@ impl Classic {
         socket: &mut Socket,
     ) -> Result<(), Over> {
         self.served = true;
-        self.world.count(|stats| stats.runs += 1);
-        if let Some(message) = behaviour.error {
+        self.world.count(|stats| stats.contexts += 1);
+        if let Some(message) = behaviour.fault_words() {
             return self.tell(json!({"type": "error", "message": message}), socket).await;
         }
-        if let Some(frame) = behaviour.close {
+        if let Some(frame) = behaviour.fault_close() {
             return Err(Over::Closed(Some(frame)));
         }
         for _ in 0..behaviour.garbage {
             self.send(Message::text("{\"type\":"), socket).await?;
         }
         let said = self.said.entry(name.to_string()).or_default();
-        let chunks = chunks(text, *said, behaviour);
+        let chunks = chunks_after(*said, text, behaviour);
         *said += text.chars().count();
-        if self.is_json && matches!(self.asked.get("lang"), None | Some("en" | "eng" | "es" | "spa")) {
+        if self.address.has_words {
             self.words(&name, text, behaviour, socket).await?;
         }
         self.running = Some(Running { name, chunks, sent: 0, due: Instant::now() });
@@ -223,9 +237,8 @@ impl Classic {
         behaviour: &Behaviour,
         socket: &mut Socket,
     ) -> Result<(), Over> {
-        let sample = if self.asked.get("audioFormat") == Some("pcm") { 2.0 } else { 1.0 };
-        let rate: f64 = self.asked.get("samplingRate").unwrap().parse().unwrap();
-        let seconds = |place: usize| (place * behaviour.bytes_per_char) as f64 / (sample * rate);
+        let seconds =
+            |place: usize| (place * behaviour.bytes_per_char) as f64 / self.address.bytes_per_second;
         let (mut texts, mut start, mut end) = (Vec::new(), Vec::new(), Vec::new());
         for (word, first, last) in words(text) {
             texts.push(word);
@@ -245,18 +258,18 @@ impl Classic {
         if let Some(chunk) = running.chunks.pop_front() {
             running.sent += 1;
             running.due += behaviour.pace;
-            if !self.is_json {
+            if !self.address.is_json {
                 return self.send(Message::binary(chunk), socket).await;
             }
             let data = BASE64_STANDARD.encode(chunk);
             return self.tell(json!({"type": "chunk", "data": data, "contextId": name}), socket).await;
         }
         self.running = None;
-        if !self.is_json {
+        if !self.address.is_json {
             return Ok(());
         }
         let mut done = json!({"type": "done", "contextId": name});
-        if self.asked.path == "/ws2" {
+        if self.address.is_ws2 {
             done["done"] = json!(true);
         }
         for _ in 0..=usize::from(behaviour.done_twice) {
@@ -272,4 +285,9 @@ impl Classic {
     async fn send(&mut self, message: Message, socket: &mut Socket) -> Result<(), Over> {
         socket.send(message).await.map_err(|_| Over::Cut)
     }
+}
+
+/// The audio of a text as chunks, behind so many characters of its stream.
+fn chunks_after(said: usize, text: &str, behaviour: &Behaviour) -> VecDeque<Vec<u8>> {
+    chunks(&(" ".repeat(said) + text), said, behaviour).into()
 }

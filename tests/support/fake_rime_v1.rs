@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::super::loopback::{Behaviour, FOREVER, Socket, World, chunks, close, vanish, words};
+use super::{Behaviour, FOREVER, Socket, World, chunks, close, words};
 
 struct Context {
     text: String,
@@ -36,15 +36,15 @@ pub async fn talk(world: Arc<World>, mut socket: Socket) {
         }
         let behaviour = world.behaviour();
         let is_due = contexts.values().any(Context::is_due);
-        let idle = if served && contexts.is_empty() { behaviour.idle } else { FOREVER };
+        let idle = if served && contexts.is_empty() { behaviour.idle.unwrap_or(FOREVER) } else { FOREVER };
         tokio::select! {
             biased;
             message = socket.next() => match message {
-                Some(Ok(Message::Text(_))) if behaviour.half_open => return vanish(socket).await,
+                Some(Ok(Message::Text(_))) if behaviour.half_open => return sleep(FOREVER).await,
                 Some(Ok(Message::Text(text))) => {
                     served = true;
                     hear(&world, &mut contexts, &serde_json::from_str(&text).unwrap(), &mut out);
-                    if let Some(frame) = behaviour.close {
+                    if let Some(frame) = behaviour.fault_close() {
                         return close(socket, Some(frame)).await;
                     }
                 }
@@ -68,7 +68,7 @@ fn hear(world: &World, contexts: &mut BTreeMap<String, Context>, message: &Value
     let behaviour = world.behaviour();
     let name = message["contextId"].as_str().expect("every message names its context");
     assert!(name.len() <= 128);
-    if let Some(kind) = behaviour.error {
+    if let Some(kind) = behaviour.fault_words() {
         let error = json!({"kind": kind, "message": "some words", "requestId": "r"});
         if contexts.remove(name).is_some() || message.get("start").is_some() {
             out.push_back(json!({"contextId": name, "error": error}));
@@ -76,7 +76,7 @@ fn hear(world: &World, contexts: &mut BTreeMap<String, Context>, message: &Value
         return;
     }
     if let Some(start) = message.get("start") {
-        world.count(|stats| stats.runs += 1);
+        world.count(|stats| stats.contexts += 1);
         assert!(start["speaker"].is_string());
         let audio = &start["audioParameters"];
         let sample = if audio["audioFormat"] == "audio/pcm" { 2.0 } else { 1.0 };
@@ -133,10 +133,9 @@ fn speak(behaviour: &Behaviour, contexts: &mut BTreeMap<String, Context>, out: &
 
 impl Context {
     fn say(&mut self, behaviour: &Behaviour) {
-        let rest: String = self.text.chars().skip(self.spoken).collect();
         if !behaviour.silent {
-            self.chunks.extend(chunks(&rest, self.spoken, behaviour));
-            self.spoken += rest.chars().count();
+            self.chunks.extend(chunks(&self.text, self.spoken, behaviour));
+            self.spoken = self.text.chars().count();
         }
     }
 

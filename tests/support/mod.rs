@@ -5,11 +5,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests are tests
 
 pub mod audio;
+pub mod bench;
 pub mod client;
 pub mod fake;
+pub mod fake_behaviour;
+pub mod fake_lines;
+pub mod fake_server;
 pub mod http;
 pub mod relay;
 pub mod served;
+pub mod studio;
 pub mod voices;
 
 use std::time::Duration;
