@@ -14,29 +14,7 @@ use voxrelay_protocol::{Command, Event, FaultKind, UpstreamFault};
 
 pub use crate::link::SendError;
 use crate::link::Stream;
-
-/// Where a link came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CheckoutKind {
-    /// A link in use by others.
-    Hit,
-    /// A link that was idle.
-    Warm,
-    /// A link dialled for this checkout.
-    Cold,
-}
-
-impl CheckoutKind {
-    /// As in metric labels.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Warm => "warm",
-            Self::Cold => "cold",
-        }
-    }
-}
+pub use crate::metrics::Checkout as CheckoutKind;
 
 /// How a lease was come by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -58,6 +58,10 @@ async fn a_client_that_stops_reading_stops_its_voice_and_goes_on_where_it_was() 
         }
     };
     assert_eq!((position, &done["bytes"]), (whole, &whole.into()));
+    for point in ["client_socket", "stream_buffer"] {
+        let waited = relay.metric(&format!("voxrelay_backpressure_seconds_total{{point=\"{point}\"}}")).await;
+        assert!(waited > 0.0, "who waited where is told: {point}");
+    }
     relay.is_unharmed().await;
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use voxrelay_protocol::{Event, FaultKind};
 
 use crate::metrics::{
-    self, CancelStep, Direction, DropReason, LinkGuard, LinkKind, LinkState, UpstreamMetrics, Watchdog,
+    self, CancelStep, Direction, DropReason, LinkGuard, LinkKind, LinkState, Point, UpstreamMetrics, Watchdog,
 };
 
 /// Counts for one link, from its dial to its end.
@@ -44,6 +44,11 @@ impl Meter {
         if bytes > 0 {
             metrics::audio_dropped(reason, bytes);
         }
+    }
+
+    /// The link waited for room.
+    pub(super) fn waited(&self, point: Point, took: Duration) {
+        metrics::backpressure(point, took);
     }
 
     /// The vendor was told that a stream is not wanted any more.

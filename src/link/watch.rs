@@ -88,9 +88,9 @@ impl Watch {
         self.writing.get_or_insert(now);
     }
 
-    /// Something was written.
-    pub(super) fn wrote(&mut self) {
-        self.writing = None;
+    /// Something was written; since when it had been waited for, if it had.
+    pub(super) fn wrote(&mut self) -> Option<Instant> {
+        self.writing.take()
     }
 
     /// Whether any stream is open.
@@ -209,7 +209,8 @@ mod tests {
         let start = Instant::now();
         let mut watch = Watch::new(start, HOUR, HOUR);
         watch.writing(start);
-        watch.wrote();
+        assert_eq!(watch.wrote(), Some(start));
+        assert_eq!(watch.wrote(), None);
         watch.writing(start + WRITE_WITHIN / 2);
         assert_eq!(watch.due(start + WRITE_WITHIN), None);
         assert_eq!(watch.due(start + WRITE_WITHIN / 2 + WRITE_WITHIN), Some(Due::WriteStalled));

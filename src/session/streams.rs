@@ -15,7 +15,7 @@ use voxrelay_protocol::{
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::lease::{CheckoutKind, Lease, SendError};
+use crate::lease::{Lease, SendError};
 use crate::metrics::{self, Playback, UpstreamMetrics};
 use crate::pool::{Asker, CheckoutError};
 use crate::quota::Permit;
@@ -166,7 +166,7 @@ impl Streams {
 
     fn count_first_audio(&self, end: &StreamEnd, upstream: &UpstreamMetrics, lease: Option<&Lease>) {
         let (Some(first), Some(lease)) = (end.first_audio_ms, lease) else { return };
-        upstream.first_audio(came(lease.checkout().kind), millis(first));
+        upstream.first_audio(lease.checkout().kind, millis(first));
         metrics::first_audio_part(metrics::Part::Queue, millis(end.timing.queue_ms));
         metrics::first_audio_part(metrics::Part::Connect, millis(end.timing.connect_ms));
         metrics::first_audio_part(metrics::Part::Upstream, millis(end.timing.upstream_ms));
@@ -281,14 +281,6 @@ fn outcome(outcome: Outcome) -> metrics::Outcome {
         Outcome::Cancelled => metrics::Outcome::Cancelled,
         Outcome::Failed => metrics::Outcome::Failed,
         Outcome::Refused => metrics::Outcome::Refused,
-    }
-}
-
-fn came(kind: CheckoutKind) -> metrics::Checkout {
-    match kind {
-        CheckoutKind::Hit => metrics::Checkout::Hit,
-        CheckoutKind::Warm => metrics::Checkout::Warm,
-        CheckoutKind::Cold => metrics::Checkout::Cold,
     }
 }
 

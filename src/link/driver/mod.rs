@@ -22,7 +22,7 @@ use super::contexts::{Contexts, Delivery};
 use super::watch::{Due, Watch};
 use super::{Link, LinkSettings, Meter, Opening, ToLink};
 use crate::drain::Drain;
-use crate::metrics::{DropReason, RetireReason};
+use crate::metrics::{DropReason, Point, RetireReason};
 use crate::transport::{Incoming, Transport};
 
 /// Broken frames a link survives.
@@ -50,6 +50,7 @@ pub struct Driver {
     turns: u32,
     /// The exclusive stream without room, for which reading rests.
     paused: Option<ContextId>,
+    rested: Option<Instant>,
     watch: Watch,
     retired: Option<RetireReason>,
     meter: Meter,
@@ -102,6 +103,7 @@ impl Driver {
             bad_frames: 0,
             turns: 0,
             paused: None,
+            rested: None,
             watch: Watch::new(Instant::now(), settings.idle, settings.max_age).keeping_alive(keep_alive),
             retired: None,
             meter,
@@ -257,6 +259,10 @@ impl Driver {
             }
         }
         self.paused = stream;
+        if let Some(since) = self.rested.take() {
+            self.meter.waited(Point::StreamBuffer, now.duration_since(since));
+        }
+        self.rested = stream.map(|_| now);
         self.watch.set_paused(stream.is_some(), now);
     }
 

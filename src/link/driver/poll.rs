@@ -15,6 +15,7 @@ use voxrelay_protocol::UpstreamFault;
 
 use super::{Driver, Input, Outgoing};
 use crate::drain::Drain;
+use crate::metrics::Point;
 
 /// Encoded frames waiting for the transport. Full: commands stay in their queue.
 const OUT_MAX: usize = 32;
@@ -135,7 +136,7 @@ impl Driver {
                     self.meter.cancelled(since.elapsed());
                 }
             }
-            self.watch.wrote();
+            self.wrote();
             self.unflushed = true;
         }
         if self.unflushed {
@@ -143,9 +144,15 @@ impl Driver {
                 self.watch.writing(Instant::now());
             } else {
                 self.unflushed = false;
-                self.watch.wrote();
+                self.wrote();
             }
         }
         Ok(())
+    }
+
+    fn wrote(&mut self) {
+        if let Some(since) = self.watch.wrote() {
+            self.meter.waited(Point::LinkSocket, since.elapsed());
+        }
     }
 }
